@@ -1,0 +1,433 @@
+//! What a viewer and its server say to each other over the WebSocket: JSON, one message a frame.
+//!
+//! Few messages pass, so they may be readable. Times are whole milliseconds or microseconds and
+//! say so in their names; nothing is a floating-point number.
+
+use crate::codec::DecodeError;
+use crate::id::{ObjectId, PeerId, RenditionId, StreamName, Substream};
+use crate::unit::{BitRate, ByteSize};
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// Most bytes of a message from a viewer: an SDP with its candidates, with room.
+pub const CLIENT_MESSAGE_BYTES_MAX: usize = 32 * 1024;
+/// Most bytes of a message from the server: a digest in base64.
+pub const SERVER_MESSAGE_BYTES_MAX: usize = 128 * 1024;
+
+/// What a viewer lets Shoal do with its uplink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ShareMode {
+    /// Fetch from peers and serve them.
+    #[default]
+    Share,
+    /// Fetch from peers, serve nobody: the default on metered links.
+    ReceiveOnly,
+    /// No peers at all: plain HTTP.
+    Off,
+}
+
+/// One standing subscription, as a peer that comes back reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edge {
+    /// The rendition.
+    pub rendition: RenditionId,
+    /// The substream.
+    pub substream: Substream,
+    /// Who sends it; none is the origin.
+    pub parent: Option<PeerId>,
+}
+
+/// What a peer that was connected before brings along.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    /// The name that it had.
+    pub peer: PeerId,
+    /// Its parents.
+    pub edges: Vec<Edge>,
+    /// Its open links.
+    pub neighbours: Vec<PeerId>,
+}
+
+/// How an attempt to link two peers ended, or that a link did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkState {
+    /// The data channel opened.
+    Up,
+    /// It did not open in time.
+    Failed,
+    /// It was open and is not any more.
+    Closed,
+}
+
+/// Why a child wants another parent in a substream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LostReason {
+    /// The link is closed or did not open.
+    Link,
+    /// The parent is there but delivers late again and again.
+    Late,
+    /// The parent sent a chunk or a message that it should not have.
+    Misbehaved,
+}
+
+/// SDP of one side of a link (RFC 8829), passed on unread by the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Signal {
+    /// The offer, with its candidates.
+    Offer {
+        /// The session description.
+        sdp: String,
+    },
+    /// The answer, with its candidates.
+    Answer {
+        /// The session description.
+        sdp: String,
+    },
+    /// One more candidate.
+    Candidate {
+        /// The candidate line.
+        candidate: String,
+        /// Its media section.
+        mid: Option<String>,
+    },
+}
+
+/// Bytes since the join, by where they came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Totals {
+    /// Media bytes handed to players.
+    pub delivered: ByteSize,
+    /// Media bytes taken from the origin.
+    pub from_origin: ByteSize,
+    /// Media bytes taken from peers, verified and used.
+    pub from_peers: ByteSize,
+    /// Bytes from peers that were of no use: duplicates, too late, or wrong.
+    pub wasted: ByteSize,
+    /// Chunk bytes sent to peers.
+    pub to_peers: ByteSize,
+    /// Chunks whose hash did not match.
+    pub hash_mismatches: u64,
+    /// Fetches from the origin of what peers should have brought.
+    pub fallbacks: u64,
+    /// Milliseconds that players waited after start-up, as far as the viewer can tell.
+    pub stalled_ms: u64,
+}
+
+/// How one substream does at one peer, since its last report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubstreamReport {
+    /// The rendition.
+    pub rendition: RenditionId,
+    /// The substream.
+    pub substream: Substream,
+    /// The parent that it comes from; none is the origin.
+    pub parent: Option<PeerId>,
+    /// Median time from publication at the first hop seen to the run's last chunk here, ms.
+    pub lag_ms: u32,
+    /// Runs that came whole and in time from the parent.
+    pub runs_good: u32,
+    /// Runs that had to be repaired.
+    pub runs_repaired: u32,
+}
+
+/// Confirmed bytes over one link, since the join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeighbourReport {
+    /// The neighbour.
+    pub peer: PeerId,
+    /// Chunk bytes taken from it and used.
+    pub received: ByteSize,
+    /// Chunk bytes sent to it.
+    pub sent: ByteSize,
+    /// Smallest round trip seen, µs.
+    pub rtt_us: u32,
+}
+
+/// What a peer says of itself every few seconds: the tracker plans from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Report {
+    /// Bytes by source.
+    pub totals: Totals,
+    /// Usable upload as learned from the pacer, never above the viewer's cap.
+    pub upload: BitRate,
+    /// Media buffered ahead of the player, ms.
+    pub buffer_ms: u32,
+    /// Per substream.
+    pub substreams: Vec<SubstreamReport>,
+    /// Per neighbour.
+    pub neighbours: Vec<NeighbourReport>,
+}
+
+/// From a viewer to the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ClientMessage {
+    /// First, once.
+    Hello {
+        /// See [`crate::PROTOCOL`].
+        protocol: u32,
+        /// The stream.
+        stream: StreamName,
+        /// Software and version, for the operator.
+        agent: String,
+        /// What the viewer allows.
+        share: ShareMode,
+        /// The viewer's own upload cap.
+        upload_cap: Option<BitRate>,
+        /// Most links that this peer keeps open.
+        links_max: u16,
+        /// Set when it was connected before.
+        resume: Option<Resume>,
+    },
+    /// The viewer plays this rendition, from this media sequence number on.
+    Watch {
+        /// The rendition.
+        rendition: RenditionId,
+        /// The first segment that its player asked for.
+        msn: u64,
+    },
+    /// It does not play it any more.
+    Unwatch {
+        /// The rendition.
+        rendition: RenditionId,
+    },
+    /// The viewer changed what it allows.
+    Share {
+        /// What it allows now.
+        share: ShareMode,
+        /// Its upload cap.
+        upload_cap: Option<BitRate>,
+    },
+    /// For another peer, to which the server introduced this one.
+    Signal {
+        /// That peer.
+        peer: PeerId,
+        /// What it is to read.
+        signal: Signal,
+    },
+    /// News of a link.
+    Link {
+        /// The other end.
+        peer: PeerId,
+        /// What happened.
+        state: LinkState,
+        /// Round trip, µs, when it opened.
+        rtt_us: Option<u32>,
+    },
+    /// A substream lacks a working parent.
+    Lost {
+        /// The rendition.
+        rendition: RenditionId,
+        /// The substream.
+        substream: Substream,
+        /// Who it was.
+        parent: Option<PeerId>,
+        /// Why.
+        reason: LostReason,
+    },
+    /// A neighbour sent bytes that fail their hash.
+    BadChunk {
+        /// The neighbour.
+        peer: PeerId,
+        /// The object.
+        object: ObjectId,
+    },
+    /// Asks for the digests of published objects.
+    WantDigests {
+        /// The objects, 32 at most.
+        objects: Vec<ObjectId>,
+    },
+    /// Every few seconds.
+    Report(Report),
+    /// The viewer leaves.
+    Bye,
+}
+
+/// Most objects that one [`ClientMessage::WantDigests`] may name.
+pub const WANT_DIGESTS_MAX: usize = 32;
+
+/// A rendition and the media playlist that shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenditionInfo {
+    /// Its number in object ids.
+    pub rendition: RenditionId,
+    /// Path of its media playlist, relative to the stream's base URL.
+    pub playlist: String,
+}
+
+/// A STUN or TURN server (RFC 8489, RFC 8656).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IceServer {
+    /// URLs.
+    pub urls: Vec<String>,
+    /// For TURN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// For TURN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+}
+
+/// Who feeds a peer in one substream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The substream.
+    pub substream: Substream,
+    /// The parent; none is the origin: then the peer is a root of this substream.
+    pub parent: Option<PeerId>,
+}
+
+/// Why the server ends a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefuseCode {
+    /// Another protocol version.
+    Protocol,
+    /// No such stream.
+    UnknownStream,
+    /// A message that does not parse, or out of turn.
+    BadMessage,
+    /// A limit was passed.
+    Limit,
+    /// The server stops.
+    Shutdown,
+}
+
+/// From the server to a viewer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ServerMessage {
+    /// The answer to a hello.
+    Welcome {
+        /// See [`crate::PROTOCOL`].
+        protocol: u32,
+        /// The viewer's name from now on.
+        peer: PeerId,
+        /// Public keys that sign digests, the current and perhaps the next: 64 hex digits each.
+        keys: Vec<String>,
+        /// The stream's renditions.
+        renditions: Vec<RenditionInfo>,
+        /// For ICE; may be empty.
+        ice_servers: Vec<IceServer>,
+        /// Time between reports, ms.
+        report_interval_ms: u32,
+    },
+    /// The stream's renditions changed.
+    Renditions {
+        /// All of them.
+        renditions: Vec<RenditionInfo>,
+    },
+    /// Open a link to this peer.
+    Introduce {
+        /// The other end.
+        peer: PeerId,
+        /// Whether this side makes the offer.
+        offer: bool,
+    },
+    /// From another peer.
+    Signal {
+        /// That peer.
+        peer: PeerId,
+        /// What it says.
+        signal: Signal,
+    },
+    /// The plan for this peer changed in these substreams; others stay as they were.
+    Plan {
+        /// Grows with every plan; an older one is ignored.
+        version: u64,
+        /// The rendition.
+        rendition: RenditionId,
+        /// K: how many substreams there are.
+        substreams: u8,
+        /// What changed.
+        assignments: Vec<Assignment>,
+    },
+    /// A digest, base64 of its encoding.
+    Digest {
+        /// The bytes, see `SignedDigest::decode`.
+        #[serde(with = "base64_bytes")]
+        digest: Bytes,
+    },
+    /// Close the link to this peer and take nothing from it.
+    Disconnect {
+        /// The other end.
+        peer: PeerId,
+    },
+    /// Peers off or on again, for everybody.
+    Peers {
+        /// Whether peers may be used.
+        enabled: bool,
+    },
+    /// How long the origin takes, pooled over this network's viewers.
+    OriginTiming {
+        /// High quantile of the time to the first byte, ms.
+        ttfb_ms: u32,
+        /// Low quantile of the rate after it.
+        rate: BitRate,
+        /// Fallback requests are paced: the origin is slow for everybody.
+        paced: bool,
+    },
+    /// Come back after this time: the server is about to stop.
+    Reconnect {
+        /// ms.
+        after_ms: u32,
+    },
+    /// The session ends, and why.
+    Refuse {
+        /// The kind.
+        code: RefuseCode,
+        /// A sentence for a person.
+        message: String,
+    },
+}
+
+macro_rules! json {
+    ($message:ty, $limit:expr) => {
+        impl $message {
+            /// As JSON.
+            pub fn to_json(&self) -> String {
+                serde_json::to_string(self).expect("messages have string keys only")
+            }
+
+            /// From JSON.
+            ///
+            /// # Errors
+            /// [`DecodeError`] if the text is too long or is no message.
+            pub fn from_json(text: &str) -> Result<Self, DecodeError> {
+                if text.len() > $limit {
+                    return Err(DecodeError::TooLong { bytes: text.len(), bytes_max: $limit });
+                }
+                serde_json::from_str(text).map_err(|error| DecodeError::Json(error.to_string()))
+            }
+        }
+    };
+}
+
+json!(ClientMessage, CLIENT_MESSAGE_BYTES_MAX);
+json!(ServerMessage, SERVER_MESSAGE_BYTES_MAX);
+
+mod base64_bytes {
+    //! Bytes as standard base64 text.
+    use alloc::borrow::Cow;
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use bytes::Bytes;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &Bytes, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Bytes, D::Error> {
+        let text = <Cow<'de, str>>::deserialize(input)?;
+        STANDARD.decode(text.as_bytes()).map(Bytes::from).map_err(serde::de::Error::custom)
+    }
+}
