@@ -125,6 +125,34 @@ impl ObjectId {
     pub const fn segment(rendition: RenditionId, epoch: Epoch, msn: u64) -> Self {
         Self { rendition, epoch, msn, part: Part::WHOLE }
     }
+
+    /// Name of the object's file without its extension, as our own origin serves it:
+    /// `RENDITION-EPOCH-MSN` for a segment, `RENDITION-EPOCH-MSN-PART` for a part.
+    pub fn file_stem(self) -> String {
+        let Self { rendition, epoch, msn, part } = self;
+        if part == Part::WHOLE {
+            alloc::format!("{}-{}-{}", rendition.0, epoch.0, msn)
+        } else {
+            alloc::format!("{}-{}-{}-{}", rendition.0, epoch.0, msn, part.0)
+        }
+    }
+
+    /// The object that a URL of our own origin names, or none. Directories, extension and query do
+    /// not matter.
+    pub fn from_url_path(path: &str) -> Option<Self> {
+        let path = path.split(['?', '#']).next()?;
+        let name = path.rsplit('/').next()?;
+        let stem = name.split('.').next()?;
+        let mut fields = stem.split('-');
+        let rendition = RenditionId(fields.next()?.parse().ok()?);
+        let epoch = Epoch(fields.next()?.parse().ok()?);
+        let msn = fields.next()?.parse().ok()?;
+        let part = match fields.next() {
+            Some(part) => Part(part.parse().ok()?),
+            None => Part::WHOLE,
+        };
+        fields.next().is_none().then_some(Self { rendition, epoch, msn, part })
+    }
 }
 
 /// Index of a chunk in its object, from 0.
@@ -184,6 +212,19 @@ mod tests {
         let long = "x".repeat(65);
         for bad in ["", ".", "..", ".hidden", "a/b", "a b", "é", "a\0", long.as_str()] {
             assert!(bad.parse::<StreamName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn objects_are_read_from_urls() {
+        let segment = ObjectId::segment(RenditionId(2), Epoch(3), 41);
+        assert_eq!(ObjectId::from_url_path("/live/cam/2-3-41.ts?token=a-b"), Some(segment));
+        let part = ObjectId { part: Part(5), ..segment };
+        for object in [segment, part] {
+            assert_eq!(ObjectId::from_url_path(&object.file_stem()), Some(object));
+        }
+        for other in ["index.m3u8", "2-3.ts", "2-3-4-5-6.ts", "0-1-init0.mp4", "-1-2-3.ts", ""] {
+            assert_eq!(ObjectId::from_url_path(other), None, "{other}");
         }
     }
 
