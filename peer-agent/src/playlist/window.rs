@@ -1,0 +1,379 @@
+//! A media playlist that grows by digests: the origin's last text, and what was published since.
+//!
+//! Rule: what is shown is what the origin shows or would show (RFC 8216, 6.2.2): sequence numbers
+//! move on with every segment and discontinuity that is dropped from the front, and key and map in
+//! force are never lost. Whatever a digest cannot tell is left to the origin: [`Append`] says so.
+
+use shoal_wire::{Digest, ObjectId};
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::time::Duration;
+
+/// Segments shown while the origin has not dropped any yet: an encoder's window is 3 to 10.
+const GROWING_MAX: usize = 10;
+/// A window that is smaller than this may double: players want three segments to start, and an
+/// origin keeps dropped segments for as long as its playlist is (RFC 8216, 6.2.2).
+const SMALL_MAX: usize = 6;
+/// Most segments kept of a live or event playlist: six hours of two-second segments.
+const SEGMENTS_MAX: usize = 10_800;
+
+/// A media playlist.
+#[derive(Clone, Debug)]
+pub(crate) struct Window {
+    /// Lines before the first segment.
+    header: Vec<HeaderLine>,
+    first_msn: u64,
+    discontinuity_sequence: u64,
+    segments: VecDeque<Segment>,
+    /// Lines after the last segment, the end apart.
+    trailer: String,
+    ended: bool,
+    segments_max: usize,
+    target: Duration,
+    follows_digests: bool,
+}
+
+/// A line before the first segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum HeaderLine {
+    MediaSequence,
+    DiscontinuitySequence,
+    Other(String),
+}
+
+#[derive(Clone, Debug, Default)]
+struct Segment {
+    /// As the origin has them, line ends included; the last is the URI.
+    lines: String,
+    uri: String,
+    duration: Duration,
+    discontinuity: bool,
+    keys: Sticky,
+    map: Sticky,
+}
+
+/// Tags that hold on until others replace them.
+#[derive(Clone, Debug, Default)]
+struct Sticky {
+    /// The lines in force.
+    lines: String,
+    /// Whether they are among the segment's own.
+    own: bool,
+}
+
+/// What became of a digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Append {
+    /// The playlist shows it now.
+    Shown,
+    /// The playlist already showed it.
+    Known,
+    /// Something before it is missing, or it changes what the header says: the origin knows.
+    AskOrigin,
+}
+
+impl Window {
+    /// Reads a media playlist; none if `text` is something else, a master playlist for one.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let first = text.lines().next()?.trim_start_matches('\u{feff}').trim_end();
+        if first != "#EXTM3U" || !text.contains("#EXT-X-TARGETDURATION:") {
+            return None;
+        }
+        let mut reader = Reader::new();
+        for line in text.split_inclusive('\n') {
+            reader.line(line);
+        }
+        Some(reader.finish())
+    }
+
+    /// Whether digests can tell how it goes on: a live playlist without low-latency parts.
+    pub(crate) const fn follows_digests(&self) -> bool {
+        self.follows_digests && !self.ended
+    }
+
+    /// EXT-X-TARGETDURATION.
+    pub(crate) const fn target(&self) -> Duration {
+        self.target
+    }
+
+    /// Media sequence number after the last segment.
+    pub(crate) fn next_msn(&self) -> u64 {
+        self.first_msn + self.segments.len() as u64
+    }
+
+    /// EXTINF of the last segment, or the target.
+    pub(crate) fn last_duration(&self) -> Duration {
+        self.segments.back().map_or(self.target, |segment| segment.duration)
+    }
+
+    /// The segments' URIs, oldest first.
+    pub(crate) fn uris(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.segments.iter().map(|segment| segment.uri.as_str())
+    }
+
+    /// Shows one more segment, or the end.
+    pub(crate) fn append(&mut self, digest: &Digest) -> Append {
+        let ObjectId { msn, .. } = digest.object;
+        if msn < self.next_msn() {
+            return Append::Known;
+        }
+        // EXTINF rounded must not pass the target (RFC 8216, 4.3.3.1).
+        let too_long = digest.duration.as_millis() + 500 >= (self.target.as_millis() / 1000 + 1) * 1000;
+        if msn > self.next_msn() || !self.follows_digests || too_long {
+            return Append::AskOrigin;
+        }
+        if digest.end_of_stream {
+            self.ended = true;
+            return Append::Shown;
+        }
+        let mut reader = Reader::new();
+        for line in digest.playlist_lines.split_inclusive('\n') {
+            reader.segment_line(line);
+        }
+        let Some(mut segment) = reader.segments.pop_front() else { return Append::AskOrigin };
+        if let Some(last) = self.segments.back() {
+            segment.follow(last);
+        }
+        self.ended = false;
+        self.segments.push_back(segment);
+        while self.segments.len() > self.segments_max {
+            self.drop_first();
+        }
+        Append::Shown
+    }
+
+    /// The playlist's text.
+    pub(crate) fn render(&self) -> String {
+        let lines: usize = self.segments.iter().map(|segment| segment.lines.len()).sum();
+        let mut out = String::with_capacity(lines + 512);
+        for line in &self.header {
+            let (tag, number) = match line {
+                HeaderLine::MediaSequence => ("MEDIA", self.first_msn),
+                HeaderLine::DiscontinuitySequence => ("DISCONTINUITY", self.discontinuity_sequence),
+                HeaderLine::Other(line) => {
+                    out.push_str(line);
+                    continue;
+                }
+            };
+            writeln!(out, "#EXT-X-{tag}-SEQUENCE:{number}").expect("strings take all");
+        }
+        for (index, segment) in self.segments.iter().enumerate() {
+            if index == 0 {
+                segment.write_first(&mut out);
+            } else {
+                out.push_str(&segment.lines);
+            }
+        }
+        out.push_str(&self.trailer);
+        if self.ended {
+            out.push_str("#EXT-X-ENDLIST\n");
+        }
+        out
+    }
+
+    fn drop_first(&mut self) {
+        let Some(first) = self.segments.pop_front() else { return };
+        self.first_msn += 1;
+        self.discontinuity_sequence += u64::from(first.discontinuity);
+        self.count_in_header();
+    }
+
+    /// Numbers that are not zero any more are said in the header.
+    fn count_in_header(&mut self) {
+        for (number, line) in [
+            (self.first_msn, HeaderLine::MediaSequence),
+            (self.discontinuity_sequence, HeaderLine::DiscontinuitySequence),
+        ] {
+            if number > 0 && !self.header.contains(&line) {
+                self.header.push(line);
+            }
+        }
+    }
+}
+
+impl Segment {
+    /// Takes over what is in force after `last`, and leaves out what only repeats it.
+    fn follow(&mut self, last: &Self) {
+        for (mine, before) in [(&mut self.keys, &last.keys), (&mut self.map, &last.map)] {
+            if !mine.own {
+                mine.lines.clone_from(&before.lines);
+            } else if mine.lines == before.lines {
+                mine.own = false;
+                self.lines = self.lines.replacen(&mine.lines, "", 1);
+            }
+        }
+    }
+
+    /// Writes it as the first of a playlist, with what is in force.
+    fn write_first(&self, out: &mut String) {
+        let mut rest = self.lines.as_str();
+        if self.discontinuity && rest.starts_with("#EXT-X-DISCONTINUITY") {
+            let end = rest.find('\n').map_or(rest.len(), |at| at + 1);
+            out.push_str(&rest[..end]);
+            rest = &rest[end..];
+        }
+        for sticky in [&self.keys, &self.map] {
+            if !sticky.own {
+                out.push_str(&sticky.lines);
+            }
+        }
+        out.push_str(rest);
+    }
+}
+
+/// Puts lines together.
+struct Reader {
+    window: Window,
+    segments: VecDeque<Segment>,
+    next: Segment,
+    in_header: bool,
+    event: bool,
+}
+
+impl Reader {
+    fn new() -> Self {
+        let window = Window {
+            header: Vec::new(),
+            first_msn: 0,
+            discontinuity_sequence: 0,
+            segments: VecDeque::new(),
+            trailer: String::new(),
+            ended: false,
+            segments_max: SEGMENTS_MAX,
+            target: Duration::ZERO,
+            follows_digests: true,
+        };
+        let next = Segment::default();
+        Self { window, segments: VecDeque::new(), next, in_header: true, event: false }
+    }
+
+    fn line(&mut self, line: &str) {
+        let content = line.trim_end();
+        let (tag, value) = content.split_once(':').unwrap_or((content, ""));
+        match tag {
+            "#EXT-X-MEDIA-SEQUENCE" => {
+                self.window.first_msn = value.parse().unwrap_or(0);
+                self.window.header.push(HeaderLine::MediaSequence);
+            }
+            "#EXT-X-DISCONTINUITY-SEQUENCE" => {
+                self.window.discontinuity_sequence = value.parse().unwrap_or(0);
+                self.window.header.push(HeaderLine::DiscontinuitySequence);
+            }
+            "#EXT-X-ENDLIST" => self.window.ended = true,
+            "#EXT-X-TARGETDURATION" => {
+                self.window.target = Duration::from_secs(value.parse().unwrap_or(0));
+                self.header(line);
+            }
+            "#EXT-X-PART-INF" | "#EXT-X-SKIP" | "#EXT-X-I-FRAMES-ONLY" => {
+                self.window.follows_digests = false;
+                self.header(line);
+            }
+            "#EXT-X-PLAYLIST-TYPE" => {
+                self.window.follows_digests &= value != "VOD";
+                self.event = value == "EVENT";
+                self.header(line);
+            }
+            _ if self.in_header && !begins_segment(tag) => self.header(line),
+            _ => {
+                self.in_header = false;
+                self.segment_line(line);
+            }
+        }
+    }
+
+    fn header(&mut self, line: &str) {
+        let mut text = String::with_capacity(line.len() + 1);
+        push_line(&mut text, line);
+        self.window.header.push(HeaderLine::Other(text));
+    }
+
+    fn segment_line(&mut self, line: &str) {
+        let content = line.trim_end();
+        let (tag, value) = content.split_once(':').unwrap_or((content, ""));
+        push_line(&mut self.next.lines, line);
+        match tag {
+            "#EXTINF" => self.next.duration = seconds(value),
+            "#EXT-X-DISCONTINUITY" => self.next.discontinuity = true,
+            "#EXT-X-KEY" => self.next.keys.add(line),
+            "#EXT-X-MAP" => self.next.map.add(line),
+            // A range without an offset goes on where the one before ended: the origin counts.
+            "#EXT-X-BYTERANGE" | "#EXT-X-PART" => self.window.follows_digests = false,
+            _ if content.is_empty() || content.starts_with('#') => {}
+            _ => {
+                content.clone_into(&mut self.next.uri);
+                let mut segment = std::mem::take(&mut self.next);
+                if let Some(last) = self.segments.back() {
+                    segment.inherit(last);
+                }
+                self.segments.push_back(segment);
+            }
+        }
+    }
+
+    fn finish(self) -> Window {
+        let Self { mut window, segments, next, event, .. } = self;
+        window.trailer = next.lines;
+        window.follows_digests &= window.trailer.is_empty();
+        let count = segments.len();
+        window.segments_max = if event {
+            SEGMENTS_MAX
+        } else if window.first_msn == 0 {
+            count.max(GROWING_MAX)
+        } else {
+            count.max((count * 2).min(SMALL_MAX))
+        };
+        window.segments = segments;
+        window
+    }
+}
+
+impl Segment {
+    fn inherit(&mut self, last: &Self) {
+        for (mine, before) in [(&mut self.keys, &last.keys), (&mut self.map, &last.map)] {
+            if !mine.own {
+                mine.lines.clone_from(&before.lines);
+            }
+        }
+    }
+}
+
+impl Sticky {
+    fn add(&mut self, line: &str) {
+        self.own = true;
+        push_line(&mut self.lines, line);
+    }
+}
+
+fn push_line(out: &mut String, line: &str) {
+    out.push_str(line);
+    if !line.ends_with('\n') {
+        out.push('\n');
+    }
+}
+
+/// Whether a tag belongs to the segment that follows (RFC 8216, 4.3.2).
+fn begins_segment(tag: &str) -> bool {
+    const TAGS: [&str; 10] = [
+        "#EXTINF",
+        "#EXT-X-BYTERANGE",
+        "#EXT-X-DISCONTINUITY",
+        "#EXT-X-KEY",
+        "#EXT-X-MAP",
+        "#EXT-X-PROGRAM-DATE-TIME",
+        "#EXT-X-DATERANGE",
+        "#EXT-X-GAP",
+        "#EXT-X-BITRATE",
+        "#EXT-X-PART",
+    ];
+    !tag.starts_with('#') && !tag.is_empty() || TAGS.contains(&tag)
+}
+
+fn seconds(extinf: &str) -> Duration {
+    let number = extinf.split(',').next().unwrap_or_default().trim();
+    let seconds = number.parse::<f64>().unwrap_or(0.0);
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+#[cfg(test)]
+#[path = "window_tests.rs"]
+mod tests;
