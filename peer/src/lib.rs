@@ -1,2 +1,34 @@
-//! placeholder
+//! One viewer's engine: transfers, relay, repair, deadlines, chunk store.
+//!
+//! Rule: no byte leaves it towards a neighbour that failed its hash, and for every byte that a
+//! player misses there is an instant after which it is fetched from the origin. It reads no clock,
+//! owns no socket, takes no lock, and does not know the tracker's plan beyond its own part.
 #![no_std]
+
+extern crate alloc;
+
+mod clock;
+mod config;
+mod engine;
+mod feed;
+mod input;
+mod neighbour;
+mod object;
+mod origin;
+mod output;
+mod receive;
+mod relay;
+mod repair;
+mod report;
+mod request;
+mod serve;
+mod session;
+mod store;
+mod uplink;
+
+pub use config::Config;
+pub use engine::Engine;
+pub use feed::Parent;
+pub use input::{ByteRange, FetchId, Input, OriginFailure, RequestId};
+pub use output::{FallbackReason, Offence, Output};
+pub use report::{NeighbourStatus, Status, SubstreamStatus};

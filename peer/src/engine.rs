@@ -1,0 +1,211 @@
+//! The engine: keeps the state and routes each input to the part that handles it.
+
+use crate::config::Config;
+use crate::feed::Rendition;
+use crate::input::{Input, RequestId};
+use crate::neighbour::Neighbour;
+use crate::origin::Origin;
+use crate::output::{FallbackReason, Output};
+use crate::report::Counters;
+use crate::request::Request;
+use crate::session::Session;
+use crate::store::Store;
+use crate::uplink::Uplink;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::time::Duration;
+use rand_core::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use shoal_wire::{
+    ClientMessage, Instant, ObjectId, PeerId, PeerMessage, RenditionId, ShareMode, StreamName,
+};
+
+/// A message said again after a while: the end of a run, so that a lost tail shows.
+#[derive(Debug)]
+pub(crate) struct Echo {
+    pub(crate) at: Instant,
+    pub(crate) peer: PeerId,
+    pub(crate) message: Bytes,
+    pub(crate) wait: Duration,
+    pub(crate) left: u8,
+}
+
+/// One viewer's engine for one stream.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) config: Config,
+    pub(crate) stream: StreamName,
+    rng: Xoshiro256PlusPlus,
+    pub(crate) share: ShareMode,
+    pub(crate) peers_enabled: bool,
+    pub(crate) session: Session,
+    pub(crate) renditions: BTreeMap<RenditionId, Rendition>,
+    pub(crate) store: Store,
+    pub(crate) requests: BTreeMap<RequestId, Request>,
+    pub(crate) neighbours: BTreeMap<PeerId, Neighbour>,
+    /// Peers that the server introduced and whose link is not open yet.
+    pub(crate) opening: BTreeSet<PeerId>,
+    pub(crate) cut_off: BTreeSet<PeerId>,
+    pub(crate) uplink: Uplink,
+    pub(crate) origin: Origin,
+    pub(crate) echoes: VecDeque<Echo>,
+    pub(crate) counters: Counters,
+    outputs: VecDeque<Output>,
+}
+
+impl Engine {
+    /// An engine for `stream`. The same settings, seed and inputs give the same outputs.
+    pub fn new(stream: StreamName, config: Config, seed: u64) -> Self {
+        Self {
+            stream,
+            share: config.share,
+            uplink: Uplink::new(config.upload_prior, config.upload_cap),
+            config,
+            rng: Xoshiro256PlusPlus::seed_from_u64(seed),
+            peers_enabled: true,
+            session: Session::default(),
+            renditions: BTreeMap::new(),
+            store: Store::default(),
+            requests: BTreeMap::new(),
+            neighbours: BTreeMap::new(),
+            opening: BTreeSet::new(),
+            cut_off: BTreeSet::new(),
+            origin: Origin::new(),
+            echoes: VecDeque::new(),
+            counters: Counters::default(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Takes an event. It never fails: whoever is at fault is answered through outputs.
+    pub fn handle(&mut self, input: Input, now: Instant) {
+        match input {
+            Input::Request { id, object, range } => self.on_request(id, object, range, now),
+            Input::CancelRequest { id } => self.on_cancel_request(id),
+            Input::StopWatching { rendition } => self.on_stop_watching(rendition),
+            Input::Share { share, upload_cap } => self.on_share(share, upload_cap, now),
+            Input::ServerConnected => self.session.connected(),
+            Input::ServerLost => self.on_server_lost(now),
+            Input::Server(message) => self.on_server(message, now),
+            Input::LinkUp { peer } => self.on_link_up(peer, now),
+            Input::LinkDown { peer } => self.on_link_down(peer, now),
+            Input::LinkMessage { peer, message } => self.on_link_message(peer, message, now),
+            Input::LinkBuffered { peer, bytes } => self.on_link_buffered(peer, bytes, now),
+            Input::OriginStarted {
+                fetch,
+                total_len,
+                offset,
+            } => {
+                self.on_origin_started(fetch, total_len, offset, now);
+            }
+            Input::OriginData { fetch, bytes } => self.on_origin_data(fetch, &bytes, now),
+            Input::OriginDone { fetch } => self.on_origin_done(fetch, now),
+            Input::OriginFailed { fetch, failure } => self.on_origin_failed(fetch, failure, now),
+            Input::Tick => self.on_tick(now),
+        }
+        self.pump(now);
+    }
+
+    /// The next thing that the shell is to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When the engine wants a [`Input::Tick`], if ever.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let objects = self
+            .store
+            .iter_incomplete()
+            .filter_map(|(id, o)| self.due(id, o));
+        let echoes = self.echoes.iter().map(|echo| echo.at);
+        let pings = self.neighbours.values().map(|n| n.ping_at);
+        let pacer = (!self.uplink.is_idle()).then(|| self.uplink.free_at());
+        objects
+            .chain(echoes)
+            .chain(pings)
+            .chain(pacer)
+            .chain(self.session.report_at())
+            .min()
+    }
+
+    fn on_tick(&mut self, now: Instant) {
+        for id in self.store.incomplete() {
+            let is_due = self.store.object(&id).and_then(|o| self.due(&id, o));
+            if is_due.is_some_and(|at| at <= now) {
+                self.consider(id, now);
+            }
+        }
+        self.say_echoes(now);
+        self.ping(now);
+        self.report(now);
+    }
+
+    fn say_echoes(&mut self, now: Instant) {
+        for _ in 0..self.echoes.len() {
+            let Some(mut echo) = self.echoes.pop_front() else {
+                break;
+            };
+            if echo.at > now {
+                self.echoes.push_back(echo);
+                continue;
+            }
+            if self.neighbours.contains_key(&echo.peer) {
+                let (peer, message) = (echo.peer, echo.message.clone());
+                self.push(Output::Send { peer, message });
+                echo.left -= 1;
+                echo.at = now + echo.wait;
+                if echo.left > 0 {
+                    self.echoes.push_back(echo);
+                }
+            }
+        }
+    }
+
+    fn ping(&mut self, now: Instant) {
+        let nonce = now.as_micros();
+        let mut due = Vec::new();
+        for (peer, neighbour) in &mut self.neighbours {
+            if neighbour.ping_at <= now {
+                neighbour.ping_at = now + self.config.ping_interval;
+                due.push(*peer);
+            }
+        }
+        for peer in due {
+            self.tell(peer, &PeerMessage::Ping(nonce));
+        }
+    }
+
+    pub(crate) fn push(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    /// Sends a message to a neighbour; control messages do not wait in the uplink's queue.
+    pub(crate) fn tell(&mut self, peer: PeerId, message: &PeerMessage) {
+        self.push(Output::Send {
+            peer,
+            message: message.encode(),
+        });
+    }
+
+    pub(crate) fn tell_server(&mut self, message: ClientMessage) {
+        if self.session.is_welcome() {
+            self.push(Output::Server(message));
+        }
+    }
+
+    pub(crate) fn fell_back(&mut self, object: ObjectId, reason: FallbackReason) {
+        self.counters.note_fallback(reason);
+        self.push(Output::FellBack { object, reason });
+    }
+
+    /// A number below `bound`, which is not 0.
+    pub(crate) fn random(&mut self, bound: u32) -> u32 {
+        u32::try_from(self.rng.next_u64() % u64::from(bound.max(1))).unwrap_or(0)
+    }
+
+    /// Whether peers may be asked and served at all.
+    pub(crate) fn uses_peers(&self) -> bool {
+        self.peers_enabled && self.share != ShareMode::Off
+    }
+}

@@ -1,0 +1,175 @@
+//! Where each substream of a rendition comes from.
+//!
+//! Rule: make before break. The old parent serves up to an object, the new one from it on, and the
+//! border is fixed when the new one has confirmed.
+
+use crate::clock::Clocks;
+use alloc::vec::Vec;
+use core::time::Duration;
+use shoal_wire::{Instant, ObjectId, Part, PeerId, Substream};
+
+/// Who feeds a substream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parent {
+    /// Nobody: no plan yet, or the parent is gone.
+    Nobody,
+    /// The origin: this peer is a root.
+    Origin,
+    /// A neighbour.
+    Peer(PeerId),
+}
+
+impl Parent {
+    /// The neighbour, if it is one.
+    pub const fn peer(self) -> Option<PeerId> {
+        match self {
+            Self::Peer(peer) => Some(peer),
+            Self::Nobody | Self::Origin => None,
+        }
+    }
+}
+
+/// A parent that is to take over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Next {
+    pub(crate) peer: PeerId,
+    pub(crate) asked: bool,
+}
+
+/// One substream's feed.
+#[derive(Clone, Debug)]
+pub(crate) struct Feed {
+    pub(crate) current: Parent,
+    pub(crate) next: Option<Next>,
+    /// As a root: objects from here on are fetched as soon as they are known.
+    pub(crate) root_from: Option<ObjectId>,
+    /// How long after the digest the run is usually whole.
+    pub(crate) lag: Duration,
+    pub(crate) good: u32,
+    pub(crate) repaired: u32,
+    /// Runs in a row that had to be repaired.
+    pub(crate) repaired_in_row: u32,
+}
+
+impl Feed {
+    const fn new() -> Self {
+        Self {
+            current: Parent::Nobody,
+            next: None,
+            root_from: None,
+            lag: Duration::from_millis(300),
+            good: 0,
+            repaired: 0,
+            repaired_in_row: 0,
+        }
+    }
+
+    /// A run came whole from the parent, `lag` after its digest.
+    pub(crate) fn note_good(&mut self, lag: Duration) {
+        self.lag = (self.lag * 7 + lag) / 8;
+        self.good += 1;
+        self.repaired_in_row = 0;
+    }
+
+    /// A run needed repair.
+    pub(crate) const fn note_repaired(&mut self) {
+        self.repaired += 1;
+        self.repaired_in_row += 1;
+    }
+}
+
+/// A rendition as this viewer plays it.
+#[derive(Debug)]
+pub(crate) struct Rendition {
+    /// The first object its player asked for; what is published from it on is fetched unasked.
+    /// None while nobody plays it.
+    pub(crate) first: Option<ObjectId>,
+    /// The newest object with a digest.
+    pub(crate) newest: Option<ObjectId>,
+    pub(crate) feeds: Vec<Feed>,
+    pub(crate) plan_version: u64,
+    pub(crate) clocks: Clocks,
+    /// Duration of the newest segment.
+    pub(crate) segment_len: Duration,
+    /// Length of the newest segment in bytes: an estimate where no digest is known.
+    pub(crate) segment_bytes: u32,
+}
+
+impl Rendition {
+    pub(crate) fn new() -> Self {
+        Self {
+            first: None,
+            newest: None,
+            feeds: Vec::new(),
+            plan_version: 0,
+            clocks: Clocks::default(),
+            // Until a digest tells: what Apple recommends, at a usual rate.
+            segment_len: Duration::from_secs(6),
+            segment_bytes: 2_000_000,
+        }
+    }
+
+    /// Whether `object` is fetched without being asked for.
+    pub(crate) fn wants(&self, object: &ObjectId) -> bool {
+        self.first.is_some_and(|first| *object >= first)
+    }
+
+    pub(crate) fn resize(&mut self, substreams: u8) {
+        self.feeds.resize_with(usize::from(substreams), Feed::new);
+    }
+
+    pub(crate) fn feed(&self, k: Substream) -> Option<&Feed> {
+        self.feeds.get(usize::from(k.0))
+    }
+
+    pub(crate) fn feed_mut(&mut self, k: Substream) -> Option<&mut Feed> {
+        self.feeds.get_mut(usize::from(k.0))
+    }
+
+    /// Whether all that is to come will come from peers or is still open: false if the plan makes
+    /// this viewer a root of everything.
+    pub(crate) fn is_fed_by_peers(&self) -> bool {
+        self.feeds.is_empty()
+            || self
+                .feeds
+                .iter()
+                .any(|f| f.next.is_some() || f.current != Parent::Origin)
+    }
+
+    /// The first object that is not known yet.
+    pub(crate) fn frontier(&self) -> Option<ObjectId> {
+        self.newest.map(successor).or(self.first)
+    }
+
+    /// The substreams that `peer` feeds or is to feed.
+    pub(crate) fn fed_by(&self, peer: PeerId) -> Vec<Substream> {
+        let by = |feed: &Feed| {
+            feed.current == Parent::Peer(peer) || feed.next.is_some_and(|n| n.peer == peer)
+        };
+        let indexed = (0u8..).zip(&self.feeds);
+        indexed
+            .filter(|(_, feed)| by(feed))
+            .map(|(k, _)| Substream(k))
+            .collect()
+    }
+
+    /// When the earliest player will need `object`.
+    pub(crate) fn expected_need(&self, object: &ObjectId, now: Instant) -> Option<Instant> {
+        self.clocks.expected(object.msn, self.segment_len, now)
+    }
+}
+
+/// The first object that may come after `object`.
+pub(crate) const fn successor(object: ObjectId) -> ObjectId {
+    match object.part {
+        Part::WHOLE => ObjectId {
+            msn: object.msn + 1,
+            part: Part(0),
+            ..object
+        },
+        Part(part) => ObjectId {
+            part: Part(part + 1),
+            ..object
+        },
+    }
+}

@@ -1,0 +1,173 @@
+//! A peer with an open data channel: what it has, what it takes, how far away it is.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use core::time::Duration;
+use shoal_wire::peer_message::Holding;
+use shoal_wire::{ChunkRange, Instant, ObjectId, RenditionId, Substream};
+
+/// Objects remembered per neighbour: a playlist window with its parts.
+const HOLDINGS_MAX: usize = 256;
+/// Cancelled ranges remembered per neighbour; older ones are for objects long gone.
+const CANCELLED_MAX: usize = 128;
+/// A round trip until one has been measured: between two homes of one country.
+const RTT_PRIOR: Duration = Duration::from_millis(60);
+/// A link that has drained nothing for this long is stuck; it must not hold up the others.
+const STUCK_AFTER: Duration = Duration::from_millis(400);
+
+/// What a neighbour subscribed to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Child {
+    pub(crate) from: ObjectId,
+    pub(crate) until: Option<ObjectId>,
+    pub(crate) weight: u16,
+}
+
+/// A neighbour.
+#[derive(Debug)]
+pub(crate) struct Neighbour {
+    pub(crate) children: BTreeMap<(RenditionId, Substream), Child>,
+    holdings: BTreeMap<ObjectId, Holding>,
+    cancelled: VecDeque<(ObjectId, ChunkRange)>,
+    pub(crate) buffered: u32,
+    pub(crate) drained_at: Instant,
+    pub(crate) unverified_bytes: usize,
+    pub(crate) rtt_min: Option<Duration>,
+    pub(crate) rtt: Option<Duration>,
+    pub(crate) ping_at: Instant,
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    pub(crate) asked_chunks: u32,
+}
+
+impl Neighbour {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            children: BTreeMap::new(),
+            holdings: BTreeMap::new(),
+            cancelled: VecDeque::new(),
+            buffered: 0,
+            drained_at: now,
+            unverified_bytes: 0,
+            rtt_min: None,
+            rtt: None,
+            ping_at: now,
+            received: 0,
+            sent: 0,
+            asked_chunks: 0,
+        }
+    }
+
+    /// Notes what it says it has.
+    pub(crate) fn note_holding(&mut self, object: ObjectId, holding: Holding) {
+        let known = self.holdings.entry(object).or_insert(holding);
+        if holding == Holding::Complete {
+            *known = Holding::Complete;
+        }
+        while self.holdings.len() > HOLDINGS_MAX {
+            self.holdings.pop_first();
+        }
+    }
+
+    pub(crate) fn knows_digest(&self, object: &ObjectId) -> bool {
+        self.holdings.contains_key(object)
+    }
+
+    pub(crate) fn has_all(&self, object: &ObjectId) -> bool {
+        self.holdings.get(object) == Some(&Holding::Complete)
+    }
+
+    /// Whether it wants chunks of `object` in `substream` pushed.
+    pub(crate) fn child(&self, substream: Substream, object: &ObjectId) -> Option<&Child> {
+        let child = self.children.get(&(object.rendition, substream))?;
+        let wanted = *object >= child.from && child.until.is_none_or(|until| *object < until);
+        (wanted && !self.has_all(object)).then_some(child)
+    }
+
+    pub(crate) fn cancel(&mut self, object: ObjectId, chunks: ChunkRange) {
+        if self.cancelled.len() >= CANCELLED_MAX {
+            self.cancelled.pop_front();
+        }
+        self.cancelled.push_back((object, chunks));
+    }
+
+    pub(crate) fn has_cancelled(&self, object: &ObjectId, chunk: u32) -> bool {
+        self.cancelled
+            .iter()
+            .any(|(of, chunks)| of == object && chunks.contains(chunk))
+    }
+
+    /// It asks for these again: an earlier cancel does not hold any more.
+    pub(crate) fn uncancel(&mut self, object: &ObjectId, chunks: ChunkRange) {
+        self.cancelled.retain(|(of, old)| {
+            of != object || old.end() <= chunks.first || chunks.end() <= old.first
+        });
+    }
+
+    /// Smoothed round trip.
+    pub(crate) fn round_trip(&self) -> Duration {
+        self.rtt.unwrap_or(RTT_PRIOR)
+    }
+
+    /// Notes a measured round trip; true if it is 50 ms above the least seen: its queue fills.
+    pub(crate) fn note_round_trip(&mut self, rtt: Duration) -> bool {
+        let least = self.rtt_min.map_or(rtt, |min| min.min(rtt));
+        self.rtt_min = Some(least);
+        self.rtt = Some(self.rtt.map_or(rtt, |old| (old * 3 + rtt) / 4));
+        rtt > least + Duration::from_millis(50)
+    }
+
+    pub(crate) fn set_buffered(&mut self, bytes: u32, now: Instant) {
+        if bytes < self.buffered || bytes == 0 {
+            self.drained_at = now;
+        }
+        self.buffered = bytes;
+    }
+
+    pub(crate) fn is_stuck(&self, now: Instant) -> bool {
+        self.buffered > 0 && now - self.drained_at > STUCK_AFTER
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shoal_wire::Epoch;
+
+    fn object(msn: u64) -> ObjectId {
+        ObjectId::segment(RenditionId(0), Epoch(1), msn)
+    }
+
+    #[test]
+    fn a_child_is_served_between_from_and_until_what_it_lacks() {
+        let mut neighbour = Neighbour::new(Instant::ZERO);
+        let child = Child {
+            from: object(5),
+            until: Some(object(8)),
+            weight: 0,
+        };
+        neighbour
+            .children
+            .insert((RenditionId(0), Substream(2)), child);
+        neighbour.note_holding(object(6), Holding::Complete);
+        neighbour.note_holding(object(7), Holding::Digest);
+        let wanted: alloc::vec::Vec<u64> = (0..10)
+            .filter(|m| neighbour.child(Substream(2), &object(*m)).is_some())
+            .collect();
+        assert_eq!(wanted, [5, 7]);
+        assert!(neighbour.child(Substream(1), &object(5)).is_none());
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut neighbour = Neighbour::new(Instant::ZERO);
+        for msn in 0..10_000 {
+            neighbour.note_holding(object(msn), Holding::Digest);
+            neighbour.cancel(object(msn), ChunkRange::new(0, 1));
+        }
+        assert_eq!(neighbour.holdings.len(), HOLDINGS_MAX);
+        assert_eq!(neighbour.cancelled.len(), CANCELLED_MAX);
+        assert!(neighbour.has_cancelled(&object(9_999), 0));
+        neighbour.uncancel(&object(9_999), ChunkRange::new(0, 4));
+        assert!(!neighbour.has_cancelled(&object(9_999), 0));
+    }
+}

@@ -1,0 +1,223 @@
+//! The origin as this viewer sees it: open fetches, how long they take, and when to start one.
+//!
+//! Rule: a fetch starts no later than the deadline less a high quantile of what such fetches took.
+
+use crate::config::Config;
+use crate::input::FetchId;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use core::time::Duration;
+use shoal_wire::{BitRate, ByteSize, Instant, ObjectId};
+
+/// Fetches that the estimate is made from.
+const SAMPLES_MAX: usize = 32;
+/// Fewer samples than this tell less than the prior.
+const SAMPLES_MIN: usize = 4;
+/// Smaller answers say nothing of the rate.
+const RATE_SAMPLE_BYTES_MIN: u64 = 64 * 1024;
+
+/// An open fetch.
+#[derive(Debug)]
+pub(crate) struct Fetch {
+    pub(crate) object: ObjectId,
+    /// Where `tail` begins in the object.
+    pub(crate) base: u32,
+    /// Bytes that do not fill a chunk yet, or all of them while no digest is known.
+    pub(crate) tail: Vec<u8>,
+    started_at: Instant,
+    first_byte_at: Option<Instant>,
+    bytes: u64,
+}
+
+/// The origin.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    fetches: BTreeMap<FetchId, Fetch>,
+    next_id: u64,
+    first_bytes: VecDeque<Duration>,
+    rates: VecDeque<BitRate>,
+    /// What the server says of the whole network's fetches.
+    pooled: Option<(Duration, BitRate)>,
+}
+
+impl Origin {
+    pub(crate) const fn new() -> Self {
+        Self {
+            fetches: BTreeMap::new(),
+            next_id: 0,
+            first_bytes: VecDeque::new(),
+            rates: VecDeque::new(),
+            pooled: None,
+        }
+    }
+
+    pub(crate) fn open(
+        &mut self,
+        object: ObjectId,
+        range: Option<(u32, u32)>,
+        now: Instant,
+    ) -> FetchId {
+        let id = FetchId(self.next_id);
+        self.next_id += 1;
+        let base = range.map_or(0, |(offset, _)| offset);
+        let fetch = Fetch {
+            object,
+            base,
+            tail: Vec::new(),
+            started_at: now,
+            first_byte_at: None,
+            bytes: 0,
+        };
+        self.fetches.insert(id, fetch);
+        id
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.fetches.len()
+    }
+
+    pub(crate) fn fetch_mut(&mut self, id: FetchId) -> Option<&mut Fetch> {
+        self.fetches.get_mut(&id)
+    }
+
+    pub(crate) fn fetch(&self, id: FetchId) -> Option<&Fetch> {
+        self.fetches.get(&id)
+    }
+
+    pub(crate) fn close(&mut self, id: FetchId) -> Option<Fetch> {
+        self.fetches.remove(&id)
+    }
+
+    /// The open fetches of an object.
+    pub(crate) fn of(&self, object: ObjectId) -> Vec<FetchId> {
+        self.fetches
+            .iter()
+            .filter(|(_, f)| f.object == object)
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    pub(crate) fn note_started(&mut self, id: FetchId, now: Instant) {
+        let Some(fetch) = self.fetches.get_mut(&id) else {
+            return;
+        };
+        fetch.first_byte_at = Some(now);
+        remember(&mut self.first_bytes, now - fetch.started_at);
+    }
+
+    pub(crate) fn note_bytes(&mut self, id: FetchId, bytes: usize) {
+        if let Some(fetch) = self.fetches.get_mut(&id) {
+            fetch.bytes += bytes as u64;
+        }
+    }
+
+    /// The fetch ended well: its rate counts.
+    pub(crate) fn note_done(&mut self, fetch: &Fetch, now: Instant) {
+        if let Some(first) = fetch.first_byte_at
+            && fetch.bytes >= RATE_SAMPLE_BYTES_MIN
+        {
+            let elapsed = (now - first).max(Duration::from_micros(100));
+            remember(
+                &mut self.rates,
+                ByteSize::from_bytes(fetch.bytes).per(elapsed),
+            );
+        }
+    }
+
+    pub(crate) const fn set_pooled(&mut self, first_byte: Duration, rate: BitRate) {
+        self.pooled = Some((first_byte, rate));
+    }
+
+    /// How long a fetch of `bytes` takes, at a high quantile, without a safety factor.
+    pub(crate) fn expected(&self, bytes: u64, config: &Config) -> Duration {
+        let (pooled_first, pooled_rate) = self
+            .pooled
+            .unwrap_or((config.origin_ttfb_prior, config.origin_rate_prior));
+        let first = if self.first_bytes.len() < SAMPLES_MIN {
+            pooled_first
+        } else {
+            self.first_bytes
+                .iter()
+                .max()
+                .copied()
+                .unwrap_or(pooled_first)
+        };
+        let rate = if self.rates.len() < SAMPLES_MIN {
+            pooled_rate
+        } else {
+            self.rates.iter().min().copied().unwrap_or(pooled_rate)
+        };
+        first
+            + rate
+                .time_for(ByteSize::from_bytes(bytes))
+                .min(Duration::from_secs(60))
+    }
+}
+
+fn remember<T>(samples: &mut VecDeque<T>, sample: T) {
+    if samples.len() >= SAMPLES_MAX {
+        samples.pop_front();
+    }
+    samples.push_back(sample);
+}
+
+/// The instant after which what is missing is fetched from the origin.
+///
+/// `expected` is how long that takes at a high quantile; `safety_percent` multiplies it;
+/// `jitter_percent` moves the start earlier, never later, so that a crowd does not ask at once.
+pub(crate) fn fallback_at(
+    deadline: Instant,
+    expected: Duration,
+    safety_percent: u32,
+    jitter_percent: u32,
+) -> Instant {
+    let lead = expected.saturating_mul(safety_percent) / 100;
+    deadline.saturating_sub(lead + lead.saturating_mul(jitter_percent) / 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shoal_wire::{Epoch, RenditionId};
+
+    #[test]
+    fn fallback_never_starts_late() {
+        let deadline = Instant::from_micros(10_000_000);
+        for (expected_ms, safety, jitter, at_ms) in [
+            (1000, 100, 0, 9000),
+            (1000, 150, 0, 8500),
+            (1000, 150, 20, 8200),
+            (20_000, 150, 9, 0),
+        ] {
+            let expected = Duration::from_millis(expected_ms);
+            let at = fallback_at(deadline, expected, safety, jitter);
+            assert_eq!(
+                at,
+                Instant::from_micros(at_ms * 1000),
+                "{expected_ms} {safety} {jitter}"
+            );
+        }
+    }
+
+    #[test]
+    fn measured_fetches_replace_the_prior() {
+        let config = Config::default();
+        let mut origin = Origin::new();
+        let prior = origin.expected(0, &config);
+        assert_eq!(prior, config.origin_ttfb_prior);
+        let object = ObjectId::segment(RenditionId(0), Epoch(0), 0);
+        for i in 0..8 {
+            let start = Instant::from_micros(i * 1_000_000);
+            let id = origin.open(object, None, start);
+            origin.note_started(id, start + Duration::from_millis(5 + i));
+            origin.note_bytes(id, 100_000);
+            let fetch = origin.close(id).expect("open");
+            origin.note_done(&fetch, start + Duration::from_millis(105 + i));
+        }
+        assert_eq!(origin.expected(0, &config), Duration::from_millis(12));
+        assert_eq!(
+            origin.expected(1_000_000, &config),
+            Duration::from_millis(1012)
+        );
+    }
+}

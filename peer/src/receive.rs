@@ -1,0 +1,603 @@
+//! What comes in: digests, chunks from neighbours, bytes from the origin.
+//!
+//! Rule: a chunk enters the store as verified only if its hash is the digest's.
+
+use crate::engine::Engine;
+use crate::feed::Parent;
+use crate::input::{FetchId, OriginFailure};
+use crate::object::{Asked, Cell, Unverified};
+use crate::output::{Offence, Output};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::time::Duration;
+use shoal_wire::peer_message::Holding;
+use shoal_wire::{
+    ChunkRange, ClientMessage, Instant, ObjectId, PeerId, PeerMessage, SignedDigest, Substream,
+};
+
+/// First wait before a failed fetch is tried again; it doubles up to sixteen times this.
+const RETRY_WAIT: Duration = Duration::from_millis(100);
+
+impl Engine {
+    pub(crate) fn on_link_message(&mut self, peer: PeerId, message: Bytes, now: Instant) {
+        if !self.neighbours.contains_key(&peer) {
+            return;
+        }
+        let Ok(message) = PeerMessage::decode(message) else {
+            self.cut_off(peer, Offence::BadMessage, None, now);
+            return;
+        };
+        match message {
+            PeerMessage::Subscribe {
+                substream,
+                from,
+                weight,
+            } => {
+                self.on_subscribe(peer, substream, from, weight, now);
+            }
+            PeerMessage::Subscribed { substream, from } => {
+                self.on_subscribed(peer, substream, from, now);
+            }
+            PeerMessage::Unsubscribe { substream, until } => {
+                self.on_unsubscribe(peer, substream, until);
+            }
+            PeerMessage::Fetch { object, chunks } => self.on_fetch(peer, object, chunks),
+            PeerMessage::Cancel { object, chunks } => self.on_cancel(peer, object, chunks),
+            PeerMessage::Refuse { object, chunks } => self.on_refuse(peer, object, chunks, now),
+            PeerMessage::Chunk {
+                object,
+                chunks,
+                payload,
+                ..
+            } => {
+                self.on_chunks(peer, object, chunks, payload, now);
+            }
+            PeerMessage::Digest(encoded) => self.on_digest(Some(peer), encoded, now),
+            PeerMessage::Have { object, holding } => self.on_have(peer, object, holding, now),
+            PeerMessage::End {
+                object, substream, ..
+            } => self.on_end(peer, object, substream, now),
+            PeerMessage::Late { object, chunks } => self.on_late(peer, object, chunks, now),
+            PeerMessage::Forget { rendition } => self.on_forget(peer, rendition),
+            PeerMessage::Ping(nonce) => self.tell(peer, &PeerMessage::Pong(nonce)),
+            PeerMessage::Pong(nonce) => self.on_pong(peer, nonce, now),
+            PeerMessage::Bye => self.close_link(peer, now),
+        }
+    }
+
+    /// Cuts a neighbour off that broke the protocol or sent bad bytes.
+    pub(crate) fn cut_off(
+        &mut self,
+        peer: PeerId,
+        offence: Offence,
+        object: Option<ObjectId>,
+        now: Instant,
+    ) {
+        self.push(Output::CutOff { peer, offence });
+        self.counters.cut_off += 1;
+        self.remember_cut_off(peer);
+        if let Some(object) = object {
+            self.tell_server(ClientMessage::BadChunk { peer, object });
+        }
+        self.close_link(peer, now);
+    }
+
+    fn on_pong(&mut self, peer: PeerId, nonce: u64, now: Instant) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else {
+            return;
+        };
+        let sent_at = Instant::from_micros(nonce);
+        if sent_at <= now && neighbour.note_round_trip(now - sent_at) {
+            self.uplink.note_delay();
+        }
+    }
+
+    fn on_have(&mut self, peer: PeerId, object: ObjectId, holding: Holding, now: Instant) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else {
+            return;
+        };
+        neighbour.note_holding(object, holding);
+        if holding == Holding::Digest {
+            return;
+        }
+        let all = ChunkRange::new(0, u32::MAX);
+        self.uplink.cancel(peer, &object, all);
+        let Some(entry) = self.store.object_mut(&object) else {
+            return;
+        };
+        let mut starved = false;
+        for run in entry.runs.iter_mut().filter(|run| run.starved) {
+            run.repair_at = run.repair_at.min(now);
+            run.starved = false;
+            starved = true;
+        }
+        if starved {
+            self.consider(object, now);
+        }
+    }
+
+    /// The run was sent to the end: what lacks after the links' reordering was lost.
+    fn on_end(&mut self, peer: PeerId, object: ObjectId, substream: Substream, now: Instant) {
+        let Some(neighbour) = self.neighbours.get(&peer) else {
+            return;
+        };
+        let at = now + neighbour.round_trip() + Duration::from_millis(50);
+        let Some(entry) = self.store.object_mut(&object) else {
+            return;
+        };
+        if let Some(run) = entry.runs.get_mut(usize::from(substream.0)) {
+            run.repair_at = run.repair_at.min(at);
+        }
+    }
+
+    /// The parent itself misses these: it is not to blame, and repairing at once helps nobody.
+    fn on_late(&mut self, peer: PeerId, object: ObjectId, chunks: ChunkRange, now: Instant) {
+        let Some(digest) = self.store.object(&object).and_then(|o| o.digest.clone()) else {
+            return;
+        };
+        let k = digest.substream_of(chunks.first);
+        let wait = self.config.repair_wait_min * 2;
+        let feed = self
+            .renditions
+            .get(&object.rendition)
+            .and_then(|r| r.feed(k));
+        if feed.is_none_or(|feed| feed.current != Parent::Peer(peer)) {
+            return;
+        }
+        let Some(entry) = self.store.object_mut(&object) else {
+            return;
+        };
+        let Some(run) = entry.runs.get_mut(usize::from(k.0)) else {
+            return;
+        };
+        if run.complete || core::mem::replace(&mut run.told_late, true) {
+            return;
+        }
+        run.repair_at = run.repair_at.max(now) + wait;
+        self.tell_late(object, k);
+    }
+
+    fn on_refuse(&mut self, peer: PeerId, object: ObjectId, chunks: ChunkRange, now: Instant) {
+        let Some(entry) = self.store.object_mut(&object) else {
+            return;
+        };
+        let Some(digest) = entry.digest.clone() else {
+            return;
+        };
+        let mut hit = false;
+        for chunk in chunks.indices().take(entry.cells.len()) {
+            if let Some(cell @ Cell::Asked(_)) = entry.cells.get_mut(chunk as usize)
+                && matches!(cell, Cell::Asked(Asked::Peer(asked)) if *asked == peer)
+            {
+                *cell = Cell::Missing;
+                hit = true;
+            }
+        }
+        let k = digest.substream_of(chunks.first);
+        let parent = self
+            .renditions
+            .get(&object.rendition)
+            .and_then(|r| r.feed(k));
+        let is_parent = parent.is_some_and(|feed| feed.current == Parent::Peer(peer));
+        if (hit || is_parent)
+            && let Some(run) = self
+                .store
+                .object_mut(&object)
+                .and_then(|o| o.runs.get_mut(usize::from(k.0)))
+        {
+            run.repair_at = run.repair_at.min(now + self.config.repair_wait_min);
+        }
+    }
+
+    pub(crate) fn on_digest(&mut self, from: Option<PeerId>, encoded: Bytes, now: Instant) {
+        if self.session.keys.is_empty() {
+            return;
+        }
+        let digest = match SignedDigest::decode(encoded, &self.session.keys) {
+            Ok(digest) if digest.stream == self.stream => Arc::new(digest),
+            Ok(_) | Err(_) => {
+                if let Some(peer) = from {
+                    self.cut_off(peer, Offence::BadDigest, None, now);
+                }
+                return;
+            }
+        };
+        let id = digest.object;
+        if let Some(peer) = from
+            && let Some(neighbour) = self.neighbours.get_mut(&peer)
+        {
+            neighbour.note_holding(id, Holding::Digest);
+        }
+        if self
+            .store
+            .object(&id)
+            .is_some_and(|object| object.digest.is_some())
+        {
+            return;
+        }
+        let jitter = self.random(20);
+        let repair: Vec<Instant> = (0..digest.substreams)
+            .map(|k| self.first_repair_at(id.rendition, Substream(k), now))
+            .collect();
+        let object = self.store.ensure(id, now, jitter);
+        object.known_at = now;
+        object.adopt_digest(Arc::clone(&digest), now);
+        for (run, at) in object.runs.iter_mut().zip(repair) {
+            run.repair_at = at;
+        }
+        let unverified = core::mem::take(&mut object.unverified);
+        let (undigested, raw_fetch) = (object.undigested.take(), object.raw_fetch.take());
+        self.note_newest(&digest);
+        self.pass_on_digest(&digest);
+        self.push(Output::Published(digest));
+        self.adopt_raw(id, undigested, raw_fetch, now);
+        for early in unverified {
+            self.count_unverified(early.peer, -(early.payload.len() as isize));
+            self.on_chunks(early.peer, id, early.chunks, early.payload, now);
+        }
+        if self.store.object(&id).is_some_and(|o| o.is_complete()) {
+            self.store.note_complete(&id);
+        }
+        self.evict();
+        self.serve(id, now);
+        self.consider(id, now);
+    }
+
+    fn note_newest(&mut self, digest: &SignedDigest) {
+        let state = self.rendition_mut(digest.object.rendition);
+        if state.newest.is_none_or(|newest| newest < digest.object) {
+            state.newest = Some(digest.object);
+            if !digest.end_of_stream {
+                state.segment_len = digest.duration;
+                state.segment_bytes = digest.byte_len;
+            }
+        }
+    }
+
+    /// Bytes that came from the origin before the digest: what fits it may be passed on.
+    fn adopt_raw(
+        &mut self,
+        id: ObjectId,
+        undigested: Option<Bytes>,
+        raw_fetch: Option<FetchId>,
+        now: Instant,
+    ) {
+        if let Some(whole) = undigested {
+            self.store.note_removed(whole.len());
+            let fetch = self.origin.open(id, None, now);
+            if let Some(open) = self.origin.fetch_mut(fetch) {
+                open.tail = whole.to_vec();
+            }
+            self.cut_chunks(fetch, now);
+            self.drop_fetch(fetch);
+        } else if let Some(fetch) = raw_fetch {
+            if let Some(object) = self.store.object_mut(&id) {
+                let all = object.all();
+                object.mark_asked(all, Asked::Origin(fetch));
+            }
+            self.cut_chunks(fetch, now);
+        }
+    }
+
+    fn count_unverified(&mut self, peer: PeerId, change: isize) {
+        if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+            neighbour.unverified_bytes = neighbour.unverified_bytes.saturating_add_signed(change);
+        }
+    }
+
+    fn on_chunks(
+        &mut self,
+        peer: PeerId,
+        id: ObjectId,
+        chunks: ChunkRange,
+        payload: Bytes,
+        now: Instant,
+    ) {
+        let Some(digest) = self.store.object(&id).and_then(|o| o.digest.clone()) else {
+            self.keep_unverified(peer, id, chunks, payload, now);
+            return;
+        };
+        let (_, len) = digest.byte_range(chunks);
+        if chunks.end() > digest.chunk_count() || len as usize != payload.len() {
+            self.cut_off(peer, Offence::BadMessage, None, now);
+            return;
+        }
+        let mut rest = payload;
+        for chunk in chunks.indices() {
+            let bytes = rest.split_to(digest.chunk_len(chunk) as usize);
+            if self.store.object(&id).is_none_or(|o| o.has(chunk)) {
+                self.counters.wasted += bytes.len() as u64;
+            } else if digest.chunk_matches(chunk, &bytes) {
+                self.counters.from_peers += bytes.len() as u64;
+                if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+                    neighbour.received += bytes.len() as u64;
+                }
+                self.accept(id, &digest, chunk, bytes, Some(peer), now);
+            } else {
+                self.counters.hash_mismatches += 1;
+                self.counters.wasted += bytes.len() as u64;
+                self.cut_off(peer, Offence::BadChunk, Some(id), now);
+                break;
+            }
+        }
+        self.serve(id, now);
+    }
+
+    /// A chunk whose digest has not come yet waits, within a limit per neighbour.
+    fn keep_unverified(
+        &mut self,
+        peer: PeerId,
+        id: ObjectId,
+        chunks: ChunkRange,
+        payload: Bytes,
+        now: Instant,
+    ) {
+        let wanted = self
+            .renditions
+            .get(&id.rendition)
+            .is_some_and(|r| r.wants(&id));
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else {
+            return;
+        };
+        let total = neighbour.unverified_bytes + payload.len();
+        if !wanted || total > self.config.unverified_bytes_max {
+            self.counters.wasted += payload.len() as u64;
+            return;
+        }
+        neighbour.unverified_bytes = total;
+        let jitter = self.random(20);
+        let object = self.store.ensure(id, now, jitter);
+        object.unverified.push(Unverified {
+            peer,
+            chunks,
+            payload,
+        });
+    }
+
+    /// A verified chunk: store it, pass it on.
+    fn accept(
+        &mut self,
+        id: ObjectId,
+        digest: &SignedDigest,
+        chunk: u32,
+        bytes: Bytes,
+        from: Option<PeerId>,
+        now: Instant,
+    ) {
+        self.store.note_bytes(bytes.len());
+        let Some(object) = self.store.object_mut(&id) else {
+            return;
+        };
+        let Some(cell) = object.cells.get_mut(chunk as usize) else {
+            return;
+        };
+        *cell = Cell::Held { bytes, since: now };
+        object.missing -= 1;
+        let k = digest.substream_of(chunk);
+        let whole_run = object.has_all(digest.run(k));
+        let (known_at, done) = (object.known_at, object.missing == 0);
+        if whole_run && let Some(run) = object.runs.get_mut(usize::from(k.0)) {
+            run.complete = true;
+            let untroubled = run.repairs == 0;
+            if let Some(state) = self.renditions.get_mut(&id.rendition)
+                && let Some(feed) = state.feed_mut(k)
+                && untroubled
+                && from.is_some_and(|peer| feed.current == Parent::Peer(peer))
+            {
+                feed.note_good(now - known_at);
+            }
+        }
+        self.relay(id, k, chunk, from, whole_run);
+        if done {
+            self.on_complete(id);
+        }
+    }
+
+    fn on_complete(&mut self, object: ObjectId) {
+        self.store.note_complete(&object);
+        if self
+            .store
+            .object(&object)
+            .is_some_and(crate::object::Object::is_shareable)
+        {
+            self.tell_all(&PeerMessage::Have {
+                object,
+                holding: Holding::Complete,
+            });
+        }
+        self.evict();
+    }
+
+    fn evict(&mut self) {
+        let (requests, renditions) = (&self.requests, &self.renditions);
+        // What is being played or is still to come stays; of the rest the oldest goes.
+        let in_use = |id: &ObjectId| {
+            requests.values().any(|r| r.object == *id)
+                || renditions
+                    .get(&id.rendition)
+                    .is_some_and(|r| r.newest == Some(*id))
+        };
+        let gone = self.store.evict(
+            self.config.store_bytes_max,
+            self.config.objects_max,
+            in_use,
+            &mut self.uplink,
+        );
+        for object in gone {
+            self.cancel_fetches(object);
+        }
+    }
+
+    pub(crate) fn on_origin_started(
+        &mut self,
+        fetch: FetchId,
+        total_len: Option<u32>,
+        offset: u32,
+        now: Instant,
+    ) {
+        self.origin.note_started(fetch, now);
+        let Some(open) = self.origin.fetch_mut(fetch) else {
+            return;
+        };
+        open.base = offset;
+        let id = open.object;
+        if let Some(object) = self.store.object_mut(&id)
+            && object.digest.is_none()
+        {
+            object.total_len = total_len;
+        }
+    }
+
+    pub(crate) fn on_origin_data(&mut self, fetch: FetchId, bytes: &Bytes, now: Instant) {
+        self.origin.note_bytes(fetch, bytes.len());
+        let Some(open) = self.origin.fetch_mut(fetch) else {
+            return;
+        };
+        open.tail.extend_from_slice(bytes);
+        let id = open.object;
+        self.counters.from_origin += bytes.len() as u64;
+        self.cut_chunks(fetch, now);
+        self.serve(id, now);
+    }
+
+    /// Turns what a fetch brought into chunks, as far as they are whole.
+    fn cut_chunks(&mut self, fetch: FetchId, now: Instant) {
+        let Some(id) = self.origin.fetch(fetch).map(|open| open.object) else {
+            return;
+        };
+        let Some(digest) = self.store.object(&id).and_then(|o| o.digest.clone()) else {
+            return;
+        };
+        while let Some((chunk, bytes)) = self.next_chunk(fetch, &digest) {
+            let known = self
+                .store
+                .object(&id)
+                .is_none_or(|object| object.has(chunk));
+            if known {
+                continue;
+            }
+            if digest.chunk_matches(chunk, &bytes) {
+                self.accept(id, &digest, chunk, bytes, None, now);
+            } else {
+                self.accept_local(id, chunk, bytes);
+            }
+        }
+    }
+
+    fn next_chunk(&mut self, fetch: FetchId, digest: &SignedDigest) -> Option<(u32, Bytes)> {
+        let open = self.origin.fetch_mut(fetch)?;
+        let into = open.base % digest.chunk_size;
+        if into != 0 {
+            // The answer begins inside a chunk: its rest is of no use.
+            let skip = ((digest.chunk_size - into) as usize).min(open.tail.len());
+            open.tail.drain(..skip);
+            open.base += u32::try_from(skip).ok()?;
+            if open.base % digest.chunk_size != 0 {
+                return None;
+            }
+        }
+        let chunk = open.base / digest.chunk_size;
+        let len = digest.chunk_len(chunk) as usize;
+        if len == 0 || open.tail.len() < len {
+            return None;
+        }
+        let bytes = Bytes::copy_from_slice(&open.tail[..len]);
+        open.tail.drain(..len);
+        open.base += u32::try_from(len).ok()?;
+        Some((chunk, bytes))
+    }
+
+    /// The viewer's own origin sent something else than the digest says (an ad, a watermark): it
+    /// is played and not passed on.
+    fn accept_local(&mut self, id: ObjectId, chunk: u32, bytes: Bytes) {
+        self.counters.origin_mismatches += 1;
+        self.store.note_bytes(bytes.len());
+        let Some(object) = self.store.object_mut(&id) else {
+            return;
+        };
+        if let Some(cell) = object.cells.get_mut(chunk as usize) {
+            *cell = Cell::Local(bytes);
+            object.missing -= 1;
+            if object.missing == 0 {
+                self.on_complete(id);
+            }
+        }
+    }
+
+    pub(crate) fn on_origin_done(&mut self, fetch: FetchId, now: Instant) {
+        let Some(open) = self.origin.close(fetch) else {
+            return;
+        };
+        self.origin.note_done(&open, now);
+        let id = open.object;
+        let Some(object) = self.store.object_mut(&id) else {
+            return;
+        };
+        if object.digest.is_some() {
+            object.release(Asked::Origin(fetch));
+            if !object.is_complete() {
+                object.retry_at = object.retry_at.max(now + Duration::from_millis(1));
+                self.consider(id, now);
+            }
+            return;
+        }
+        object.raw_fetch = None;
+        if object
+            .total_len
+            .is_some_and(|total| total as usize != open.tail.len())
+        {
+            self.retry_later(id, OriginFailure::Unreachable, now);
+            return;
+        }
+        object.total_len = u32::try_from(open.tail.len()).ok();
+        let whole = Bytes::from(open.tail);
+        self.store.note_bytes(whole.len());
+        if let Some(object) = self.store.object_mut(&id) {
+            object.undigested = Some(whole);
+        }
+        self.store.note_complete(&id);
+        self.serve(id, now);
+        self.evict();
+    }
+
+    pub(crate) fn on_origin_failed(
+        &mut self,
+        fetch: FetchId,
+        failure: OriginFailure,
+        now: Instant,
+    ) {
+        let Some(id) = self.drop_fetch(fetch) else {
+            return;
+        };
+        self.retry_later(id, failure, now);
+    }
+
+    /// Forgets a fetch; what it was to bring is missing again.
+    pub(crate) fn drop_fetch(&mut self, fetch: FetchId) -> Option<ObjectId> {
+        let open = self.origin.close(fetch)?;
+        if let Some(object) = self.store.object_mut(&open.object) {
+            object.release(Asked::Origin(fetch));
+            if object.raw_fetch == Some(fetch) {
+                object.raw_fetch = None;
+            }
+        }
+        Some(open.object)
+    }
+
+    fn retry_later(&mut self, id: ObjectId, failure: OriginFailure, now: Instant) {
+        self.counters.origin_failures += 1;
+        let Some(object) = self.store.object_mut(&id) else {
+            return;
+        };
+        object.retry_at = now + RETRY_WAIT * (1 << object.failures.min(4));
+        object.failures += 1;
+        let since = *object.first_failure.get_or_insert(now);
+        let unknown = object.digest.is_none();
+        let refused =
+            matches!(failure, OriginFailure::Status(status) if (400..500).contains(&status));
+        if (unknown && refused) || now - since > self.config.origin_retry_max {
+            self.fail_requests(id, failure);
+        }
+    }
+}

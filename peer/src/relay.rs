@@ -1,0 +1,228 @@
+//! The way down: digests and chunks go to those who subscribed, the moment they are verified.
+
+use crate::engine::Engine;
+use crate::neighbour::Child;
+use alloc::vec::Vec;
+use shoal_wire::peer_message::{Holding, MESSAGE_BYTES_MAX};
+use shoal_wire::{
+    Instant, ObjectId, PeerId, PeerMessage, RenditionId, ShareMode, SignedDigest, Substream,
+};
+
+impl Engine {
+    pub(crate) fn may_serve(&self) -> bool {
+        self.share == ShareMode::Share && self.peers_enabled
+    }
+
+    pub(crate) fn on_subscribe(
+        &mut self,
+        peer: PeerId,
+        substream: Substream,
+        from: ObjectId,
+        weight: u16,
+        now: Instant,
+    ) {
+        if !self.may_serve() {
+            return;
+        }
+        let child = Child {
+            from,
+            until: None,
+            weight,
+        };
+        let key = (from.rendition, substream);
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else {
+            return;
+        };
+        neighbour.children.insert(key, child);
+        self.tell(peer, &PeerMessage::Subscribed { substream, from });
+        let known: Vec<ObjectId> = self
+            .store
+            .from(from)
+            .filter(|(_, object)| object.digest.is_some())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in known {
+            self.offer_object(peer, id, substream, weight, now);
+        }
+    }
+
+    /// Queues what is here of an object's run for a new child.
+    fn offer_object(
+        &mut self,
+        peer: PeerId,
+        id: ObjectId,
+        substream: Substream,
+        weight: u16,
+        now: Instant,
+    ) {
+        self.send_digest(peer, &id);
+        let tie = self.random(u32::MAX);
+        let Some(object) = self.store.object(&id) else {
+            return;
+        };
+        let Some(neighbour) = self.neighbours.get(&peer) else {
+            return;
+        };
+        if neighbour.has_all(&id) {
+            return;
+        }
+        let run = object.run_chunks(substream);
+        let held = run.indices().filter(|c| object.held(*c, now).is_some());
+        let held: Vec<u32> = held.filter(|c| !neighbour.has_cancelled(&id, *c)).collect();
+        if held.is_empty() {
+            return;
+        }
+        let job = self.uplink.job(peer, id, false, weight, tie);
+        let whole = held.len() == run.count as usize;
+        for chunk in held {
+            job.add(chunk);
+        }
+        if whole {
+            job.ends.push(substream);
+        }
+    }
+
+    pub(crate) fn on_unsubscribe(&mut self, peer: PeerId, substream: Substream, until: ObjectId) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else {
+            return;
+        };
+        let key = (until.rendition, substream);
+        if let Some(child) = neighbour.children.get_mut(&key) {
+            child.until = Some(until);
+        }
+    }
+
+    /// The neighbour plays the rendition no more: nothing of it goes there, nothing comes.
+    pub(crate) fn on_forget(&mut self, peer: PeerId, rendition: RenditionId) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else {
+            return;
+        };
+        neighbour.children.retain(|(of, _), _| *of != rendition);
+    }
+
+    /// Tells neighbours of a new digest, and sends it to the children that lack it.
+    pub(crate) fn pass_on_digest(&mut self, digest: &SignedDigest) {
+        let object = digest.object;
+        self.tell_all(&PeerMessage::Have {
+            object,
+            holding: Holding::Digest,
+        });
+        if !self.may_serve() {
+            return;
+        }
+        let wants = |k| Substream(k);
+        let peers: Vec<PeerId> = self
+            .neighbours
+            .iter()
+            .filter(|(_, n)| (0..digest.substreams).any(|k| n.child(wants(k), &object).is_some()))
+            .map(|(peer, _)| *peer)
+            .collect();
+        for peer in peers {
+            self.send_digest(peer, &object);
+        }
+    }
+
+    fn send_digest(&mut self, peer: PeerId, object: &ObjectId) {
+        let digest = self.store.object(object).and_then(|o| o.digest.clone());
+        let Some(digest) = digest else { return };
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else {
+            return;
+        };
+        if neighbour.knows_digest(object) || digest.encoded().len() >= MESSAGE_BYTES_MAX {
+            return;
+        }
+        neighbour.note_holding(*object, Holding::Digest);
+        self.tell(peer, &PeerMessage::Digest(digest.encoded().clone()));
+    }
+
+    /// Queues a verified chunk for the children of its substream.
+    pub(crate) fn relay(
+        &mut self,
+        id: ObjectId,
+        k: Substream,
+        chunk: u32,
+        from: Option<PeerId>,
+        whole_run: bool,
+    ) {
+        if !self.may_serve() {
+            return;
+        }
+        let tie = self.random(u32::MAX);
+        let queued_max = self.config.queued_chunks_per_neighbour_max;
+        for (peer, neighbour) in &self.neighbours {
+            if Some(*peer) == from || neighbour.has_cancelled(&id, chunk) {
+                continue;
+            }
+            let Some(child) = neighbour.child(k, &id) else {
+                continue;
+            };
+            if self.uplink.queued_for(*peer) >= queued_max {
+                continue;
+            }
+            // Equals are served in an order of their own for each object: no fixed order.
+            let tie = tie
+                ^ u32::try_from(peer.0 & 0xffff_ffff)
+                    .unwrap_or(0)
+                    .rotate_left(tie % 32);
+            let job = self.uplink.job(*peer, id, false, child.weight, tie);
+            job.add(chunk);
+            if whole_run {
+                job.ends.push(k);
+            }
+        }
+    }
+
+    /// How many peers hang below this one in a substream, as far as the children told.
+    pub(crate) fn descendants(&self, rendition: RenditionId, k: Substream) -> u16 {
+        let below = self
+            .neighbours
+            .values()
+            .filter_map(|n| n.children.get(&(rendition, k)));
+        below
+            .filter(|child| child.until.is_none())
+            .fold(0u16, |sum, child| {
+                sum.saturating_add(child.weight).saturating_add(1)
+            })
+    }
+
+    /// Tells the children of a run that it will be late.
+    pub(crate) fn tell_late(&mut self, object: ObjectId, k: Substream) {
+        let Some(entry) = self.store.object(&object) else {
+            return;
+        };
+        let lacking = |_, cell: &crate::object::Cell| {
+            matches!(
+                cell,
+                crate::object::Cell::Missing | crate::object::Cell::Asked(_)
+            )
+        };
+        let missing = entry.ranges(entry.run_chunks(k), lacking);
+        let children = self
+            .neighbours
+            .iter()
+            .filter(|(_, n)| n.child(k, &object).is_some());
+        let peers: Vec<PeerId> = children.map(|(peer, _)| *peer).collect();
+        for peer in peers {
+            for chunks in &missing {
+                self.tell(
+                    peer,
+                    &PeerMessage::Late {
+                        object,
+                        chunks: *chunks,
+                    },
+                );
+            }
+        }
+    }
+
+    pub(crate) fn tell_all(&mut self, message: &PeerMessage) {
+        let encoded = message.encode();
+        let peers: Vec<PeerId> = self.neighbours.keys().copied().collect();
+        for peer in peers {
+            self.push(crate::output::Output::Send {
+                peer,
+                message: encoded.clone(),
+            });
+        }
+    }
+}

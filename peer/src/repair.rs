@@ -1,0 +1,442 @@
+//! What is still missing: who is asked for it, and when.
+//!
+//! Rule: a root fetches its runs as soon as it knows the object; a child waits for its parent, then
+//! asks a neighbour that has the object; and from `fallback_at` on the origin is asked, whatever
+//! else goes on.
+
+use crate::engine::Engine;
+use crate::feed::Parent;
+use crate::object::{Asked, Cell, Object};
+use crate::origin::fallback_at;
+use crate::output::{FallbackReason, Output};
+use alloc::vec::Vec;
+use core::time::Duration;
+use shoal_wire::tracker_message::LostReason;
+use shoal_wire::{
+    ChunkRange, ClientMessage, Instant, ObjectId, PeerId, PeerMessage, RenditionId, Substream,
+};
+
+/// Runs in a row that a parent may fail before the tracker hears of it.
+const REPAIRED_IN_ROW_MAX: u32 = 3;
+/// A link takes this long to open: what depends on it is not repaired before.
+const LINK_OPENING: Duration = Duration::from_millis(1500);
+/// Time between two looks for a neighbour that has what is missing.
+const STARVED_WAIT: Duration = Duration::from_millis(250);
+/// Time until the next try when too many origin fetches are open.
+const ORIGIN_BUSY_WAIT: Duration = Duration::from_millis(50);
+
+impl Engine {
+    pub(crate) fn is_requested(&self, id: &ObjectId) -> bool {
+        self.requests.values().any(|request| request.object == *id)
+    }
+
+    pub(crate) fn is_wanted(&self, id: &ObjectId) -> bool {
+        self.renditions
+            .get(&id.rendition)
+            .is_some_and(|r| r.wants(id))
+            || self.is_requested(id)
+    }
+
+    /// Whether peers may bring anything of this rendition.
+    fn peers_may_help(&self, rendition: RenditionId) -> bool {
+        self.uses_peers()
+            && (!self.session.is_lost() || !self.neighbours.is_empty())
+            && self
+                .renditions
+                .get(&rendition)
+                .is_some_and(|r| r.is_fed_by_peers() || !self.neighbours.is_empty())
+    }
+
+    /// When the origin is to be asked for what is missing.
+    fn fallback_due(&self, id: &ObjectId, object: &Object) -> Option<Instant> {
+        if object.direct && self.is_requested(id) || !self.peers_may_help(id.rendition) {
+            return Some(Instant::ZERO);
+        }
+        let rendition = self.renditions.get(&id.rendition)?;
+        let expected = rendition.expected_need(id, object.known_at);
+        let deadline = object.deadline.into_iter().chain(expected).min()?;
+        let bytes = match &object.digest {
+            Some(digest) => object.missing.saturating_mul(digest.chunk_size),
+            None => rendition.segment_bytes,
+        };
+        let lead = self.origin.expected(bytes.into(), &self.config);
+        let safety = self.config.fallback_safety_percent;
+        Some(fallback_at(deadline, lead, safety, object.jitter_percent))
+    }
+
+    /// When `consider` is to be called for an object, as far as time alone decides.
+    pub(crate) fn due(&self, id: &ObjectId, object: &Object) -> Option<Instant> {
+        if object.is_complete() || !self.is_wanted(id) {
+            return None;
+        }
+        if object.digest.is_none() {
+            let idle = object.raw_fetch.is_none() && self.is_requested(id);
+            let at = self.fallback_due(id, object).filter(|_| idle)?;
+            return Some(at.max(object.retry_at));
+        }
+        let not_at_origin =
+            |cell: &Cell| matches!(cell, Cell::Missing | Cell::Asked(Asked::Peer(_)));
+        let fallback = object.cells.iter().any(not_at_origin);
+        let fallback = self.fallback_due(id, object).filter(|_| fallback);
+        let runs = (0u8..).zip(&object.runs).filter(|(k, run)| {
+            let lacks = |chunk| object.cells.get(chunk as usize).is_some_and(not_at_origin);
+            !run.complete && object.run_chunks(Substream(*k)).indices().any(lacks)
+        });
+        let repair = runs.map(|(_, run)| run.repair_at).min();
+        fallback
+            .into_iter()
+            .chain(repair)
+            .min()
+            .map(|at| at.max(object.retry_at))
+    }
+
+    pub(crate) fn consider_all(&mut self, now: Instant) {
+        for id in self.store.incomplete() {
+            self.consider(id, now);
+        }
+    }
+
+    /// Asks for what is missing of an object, where it is time to.
+    pub(crate) fn consider(&mut self, id: ObjectId, now: Instant) {
+        let Some(object) = self.store.object(&id) else {
+            return;
+        };
+        if object.is_complete() || !self.is_wanted(&id) || object.retry_at > now {
+            return;
+        }
+        let overdue = self.fallback_due(&id, object).is_some_and(|at| at <= now);
+        if object.digest.is_none() {
+            if overdue && object.raw_fetch.is_none() && self.is_requested(&id) {
+                self.fetch_undigested(id, now);
+            }
+            return;
+        }
+        if overdue {
+            self.fall_back(id, now);
+            return;
+        }
+        self.fetch_as_root(id, now);
+        for k in 0..self.store.object(&id).map_or(0, |o| o.runs.len()) {
+            self.repair_run(id, Substream(u8::try_from(k).unwrap_or(u8::MAX)), now);
+        }
+    }
+
+    fn fetch_undigested(&mut self, id: ObjectId, now: Instant) {
+        if self.origin_is_busy(id, now) {
+            return;
+        }
+        let fetch = self.origin.open(id, None, now);
+        if let Some(object) = self.store.object_mut(&id) {
+            object.raw_fetch = Some(fetch);
+        }
+        self.push(Output::OriginFetch {
+            fetch,
+            object: id,
+            range: None,
+        });
+    }
+
+    fn fall_back(&mut self, id: ObjectId, now: Instant) {
+        let Some(object) = self.store.object(&id) else {
+            return;
+        };
+        let open = |_, cell: &Cell| matches!(cell, Cell::Missing | Cell::Asked(Asked::Peer(_)));
+        let ranges = object.ranges(object.all(), open);
+        let counts = !object.direct && !object.fell_back && !ranges.is_empty();
+        let helped = self.peers_may_help(id.rendition);
+        for chunks in &ranges {
+            self.fetch_chunks(id, *chunks, now);
+            if helped {
+                self.cancel_at_parents(id, *chunks);
+            }
+        }
+        if let Some(object) = self.store.object_mut(&id)
+            && counts
+        {
+            object.fell_back = true;
+            let fed = self
+                .renditions
+                .get(&id.rendition)
+                .is_some_and(|r| r.is_fed_by_peers());
+            // The only viewer is a root of everything: nothing fell back.
+            if helped || self.session.is_lost() || !self.uses_peers() || fed {
+                let deadline = FallbackReason::Deadline;
+                self.fell_back(
+                    id,
+                    if helped {
+                        deadline
+                    } else {
+                        FallbackReason::NoPeers
+                    },
+                );
+            }
+        }
+    }
+
+    fn cancel_at_parents(&mut self, object: ObjectId, chunks: ChunkRange) {
+        let peers: Vec<PeerId> = self.neighbours.keys().copied().collect();
+        let Some(rendition) = self.renditions.get(&object.rendition) else {
+            return;
+        };
+        let feeding = |peer: &PeerId| !rendition.fed_by(*peer).is_empty();
+        let feeding: Vec<PeerId> = peers.into_iter().filter(feeding).collect();
+        for peer in feeding {
+            self.tell(peer, &PeerMessage::Cancel { object, chunks });
+        }
+    }
+
+    /// Fetches the runs of which this peer is a root.
+    fn fetch_as_root(&mut self, id: ObjectId, now: Instant) {
+        let Some(rendition) = self.renditions.get(&id.rendition) else {
+            return;
+        };
+        let Some(object) = self.store.object(&id) else {
+            return;
+        };
+        let Some(digest) = object.digest.as_ref() else {
+            return;
+        };
+        let is_root = |k: Substream| {
+            rendition.feed(k).is_some_and(|feed| {
+                feed.current == Parent::Origin && feed.root_from.is_none_or(|from| id >= from)
+            })
+        };
+        let mine = |chunk, cell: &Cell| {
+            matches!(cell, Cell::Missing) && is_root(digest.substream_of(chunk))
+        };
+        for chunks in object.ranges(object.all(), mine) {
+            self.fetch_chunks(id, chunks, now);
+        }
+    }
+
+    fn origin_is_busy(&mut self, id: ObjectId, now: Instant) -> bool {
+        let busy = self.origin.len() >= self.config.origin_fetches_max;
+        if busy && let Some(object) = self.store.object_mut(&id) {
+            object.retry_at = now + ORIGIN_BUSY_WAIT;
+        }
+        busy
+    }
+
+    fn fetch_chunks(&mut self, id: ObjectId, chunks: ChunkRange, now: Instant) {
+        if self.origin_is_busy(id, now) {
+            return;
+        }
+        let Some(object) = self.store.object_mut(&id) else {
+            return;
+        };
+        let Some(digest) = object.digest.as_ref() else {
+            return;
+        };
+        let (offset, len) = digest.byte_range(chunks);
+        let range = (len != digest.byte_len).then_some((offset, len));
+        let fetch = self.origin.open(id, range, now);
+        object.mark_asked(chunks, Asked::Origin(fetch));
+        self.push(Output::OriginFetch {
+            fetch,
+            object: id,
+            range,
+        });
+    }
+
+    fn repair_run(&mut self, id: ObjectId, k: Substream, now: Instant) {
+        let Some(object) = self.store.object_mut(&id) else {
+            return;
+        };
+        let chunks = object.run_chunks(k);
+        let Some(run) = object.runs.get(usize::from(k.0)) else {
+            return;
+        };
+        if run.complete || run.repair_at > now {
+            return;
+        }
+        // Whoever was asked before had its time.
+        for asked in chunks
+            .indices()
+            .filter_map(|c| asked_peer(object, c))
+            .collect::<Vec<_>>()
+        {
+            object.release(Asked::Peer(asked));
+        }
+        let missing = object.ranges(chunks, |_, cell| matches!(cell, Cell::Missing));
+        if missing.is_empty() {
+            return;
+        }
+        self.note_repair(id, k);
+        match self.repair_source(&id) {
+            Some(peer) => self.pull(id, k, peer, &missing, now),
+            None => self.starve(id, k, &missing, now),
+        }
+    }
+
+    fn note_repair(&mut self, id: ObjectId, k: Substream) {
+        let Some(run) = self
+            .store
+            .object_mut(&id)
+            .and_then(|o| o.runs.get_mut(usize::from(k.0)))
+        else {
+            return;
+        };
+        run.repairs += 1;
+        let first = !core::mem::replace(&mut run.told_late, true);
+        if run.repairs > 1 {
+            return;
+        }
+        if first {
+            self.tell_late(id, k);
+        }
+        let Some(state) = self.renditions.get_mut(&id.rendition) else {
+            return;
+        };
+        let Some(feed) = state.feed_mut(k) else {
+            return;
+        };
+        feed.note_repaired();
+        if let Parent::Peer(parent) = feed.current
+            && feed.repaired_in_row >= REPAIRED_IN_ROW_MAX
+        {
+            feed.repaired_in_row = 0;
+            let (rendition, parent, reason) = (id.rendition, Some(parent), LostReason::Late);
+            self.tell_server(ClientMessage::Lost {
+                rendition,
+                substream: k,
+                parent,
+                reason,
+            });
+        }
+    }
+
+    /// The neighbour to pull from: it has the whole object, drains, and was asked for least.
+    fn repair_source(&mut self, id: &ObjectId) -> Option<PeerId> {
+        let now_able = |n: &crate::neighbour::Neighbour| n.has_all(id);
+        let least = self
+            .neighbours
+            .values()
+            .filter(|n| now_able(n))
+            .map(|n| n.asked_chunks)
+            .min()?;
+        let able: Vec<PeerId> = self
+            .neighbours
+            .iter()
+            .filter(|(_, n)| now_able(n) && n.asked_chunks == least)
+            .map(|(peer, _)| *peer)
+            .collect();
+        let pick = self.random(u32::try_from(able.len()).unwrap_or(1));
+        able.get(pick as usize).copied()
+    }
+
+    fn pull(
+        &mut self,
+        id: ObjectId,
+        k: Substream,
+        peer: PeerId,
+        missing: &[ChunkRange],
+        now: Instant,
+    ) {
+        let Some(object) = self.store.object_mut(&id) else {
+            return;
+        };
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else {
+            return;
+        };
+        let mut asked = 0;
+        for chunks in missing {
+            object.mark_asked(*chunks, Asked::Peer(peer));
+            asked += chunks.count;
+        }
+        neighbour.asked_chunks += asked;
+        let wait = neighbour.round_trip() * 2 + self.config.repair_wait_min;
+        // At the slowest useful rate, 1 Mbit/s, a chunk of 16 KiB takes 131 ms.
+        let transfer = Duration::from_millis(u64::from(asked) * 130);
+        if let Some(run) = object.runs.get_mut(usize::from(k.0)) {
+            run.repair_at = now + wait + transfer.min(Duration::from_secs(1));
+            run.starved = false;
+        }
+        for chunks in missing {
+            self.tell(
+                peer,
+                &PeerMessage::Fetch {
+                    object: id,
+                    chunks: *chunks,
+                },
+            );
+        }
+    }
+
+    /// Nobody has it: a root asks the origin, a child waits for the next that completes it.
+    fn starve(&mut self, id: ObjectId, k: Substream, missing: &[ChunkRange], now: Instant) {
+        let feed = self.renditions.get(&id.rendition).and_then(|r| r.feed(k));
+        let is_root = feed.is_some_and(|feed| feed.current == Parent::Origin);
+        if let Some(run) = self
+            .store
+            .object_mut(&id)
+            .and_then(|o| o.runs.get_mut(usize::from(k.0)))
+        {
+            run.starved = true;
+            run.repair_at = now + STARVED_WAIT;
+        }
+        if is_root {
+            for chunks in missing {
+                self.fetch_chunks(id, *chunks, now);
+            }
+            self.fell_back(id, FallbackReason::NoSource);
+        }
+    }
+
+    /// When the run of a new object is repaired, if it has not come by then.
+    pub(crate) fn first_repair_at(
+        &self,
+        rendition: RenditionId,
+        k: Substream,
+        now: Instant,
+    ) -> Instant {
+        let feed = self.renditions.get(&rendition).and_then(|r| r.feed(k));
+        let Some(feed) = feed else {
+            return now + LINK_OPENING;
+        };
+        let round_trip = feed
+            .current
+            .peer()
+            .and_then(|peer| self.neighbours.get(&peer))
+            .map(crate::neighbour::Neighbour::round_trip);
+        match (feed.current, round_trip) {
+            (Parent::Peer(_), Some(rtt)) => {
+                now + feed.lag * 2 + rtt * 2 + self.config.repair_wait_min
+            }
+            (Parent::Origin, _) => now + self.config.repair_wait_min,
+            (Parent::Peer(_) | Parent::Nobody, _) => now + LINK_OPENING,
+        }
+    }
+
+    /// The parent of this run is gone: repair at once.
+    pub(crate) fn hasten_repair(&mut self, rendition: RenditionId, k: Substream, now: Instant) {
+        for id in self.store.incomplete() {
+            if id.rendition == rendition
+                && let Some(object) = self.store.object_mut(&id)
+                && let Some(run) = object.runs.get_mut(usize::from(k.0))
+            {
+                run.repair_at = run.repair_at.min(now);
+            }
+        }
+    }
+
+    /// A new parent serves from `from` on: give it time.
+    pub(crate) fn delay_repair(&mut self, k: Substream, from: ObjectId, now: Instant) {
+        let at = self.first_repair_at(from.rendition, k, now);
+        for id in self.store.incomplete() {
+            if id >= from
+                && id.rendition == from.rendition
+                && let Some(object) = self.store.object_mut(&id)
+                && let Some(run) = object.runs.get_mut(usize::from(k.0))
+            {
+                run.repair_at = at;
+            }
+        }
+    }
+}
+
+fn asked_peer(object: &Object, chunk: u32) -> Option<PeerId> {
+    match object.cells.get(chunk as usize)? {
+        Cell::Asked(Asked::Peer(peer)) => Some(*peer),
+        Cell::Missing | Cell::Asked(Asked::Origin(_)) | Cell::Held { .. } | Cell::Local(_) => None,
+    }
+}

@@ -1,0 +1,251 @@
+//! Players' requests: bytes in order, as they come.
+
+use crate::clock::Need;
+use crate::engine::Engine;
+use crate::input::{ByteRange, OriginFailure, RequestId};
+use crate::object::{Cell, Object};
+use crate::origin::Origin;
+use crate::output::Output;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use shoal_wire::{ClientMessage, Instant, ObjectId, RenditionId};
+
+/// A request that is not answered to the end yet.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) object: ObjectId,
+    /// The next byte to hand over.
+    cursor: u32,
+    end: Option<u32>,
+    started: bool,
+    lateness_noted: bool,
+}
+
+impl Engine {
+    pub(crate) fn on_request(
+        &mut self,
+        id: RequestId,
+        object: ObjectId,
+        range: ByteRange,
+        now: Instant,
+    ) {
+        if self.requests.len() >= self.config.requests_max {
+            let failure = OriginFailure::Status(503);
+            self.push(Output::Failed { id, failure });
+            return;
+        }
+        let need = self.note_need(object, now);
+        let jitter = self.random(20);
+        let entry = self.store.ensure(object, now, jitter);
+        let wanted_by = match need {
+            Need::Start => now,
+            Need::At(at) => at,
+        };
+        entry.deadline = Some(entry.deadline.map_or(wanted_by, |at| at.min(wanted_by)));
+        entry.direct |= need == Need::Start;
+        if entry.is_complete() {
+            self.store.note_complete(&object);
+        }
+        let request = Request {
+            object,
+            cursor: range.start,
+            end: range.end,
+            started: false,
+            lateness_noted: false,
+        };
+        self.requests.insert(id, request);
+        self.watch(object);
+        self.ask_for_digest(object);
+        self.serve(object, now);
+        self.consider(object, now);
+    }
+
+    /// When the player that asks for `object` needs it.
+    fn note_need(&mut self, object: ObjectId, now: Instant) -> Need {
+        let known = self
+            .store
+            .object(&object)
+            .and_then(|o| o.digest.as_ref())
+            .map(|d| d.duration);
+        let rendition = self.rendition_mut(object.rendition);
+        let len = known.unwrap_or(rendition.segment_len);
+        rendition.clocks.request(object.msn, len, now)
+    }
+
+    /// The digest of a requested object comes with the plan or from a neighbour; where it does
+    /// not, the server is asked for it.
+    fn ask_for_digest(&mut self, object: ObjectId) {
+        let Some(entry) = self.store.object_mut(&object) else {
+            return;
+        };
+        if entry.digest.is_none() && !entry.asked_for_digest && self.session.is_welcome() {
+            entry.asked_for_digest = true;
+            self.tell_server(ClientMessage::WantDigests {
+                objects: [object].into(),
+            });
+        }
+    }
+
+    pub(crate) fn on_cancel_request(&mut self, id: RequestId) {
+        let Some(request) = self.requests.remove(&id) else {
+            return;
+        };
+        let object = request.object;
+        if self.requests.values().any(|r| r.object == object) {
+            return;
+        }
+        if let Some(entry) = self.store.object_mut(&object) {
+            entry.deadline = None;
+        }
+        let wanted = self
+            .renditions
+            .get(&object.rendition)
+            .is_some_and(|r| r.wants(&object));
+        if !wanted {
+            self.cancel_fetches(object);
+        }
+    }
+
+    pub(crate) fn on_stop_watching(&mut self, rendition: RenditionId) {
+        let Some(state) = self.renditions.get_mut(&rendition) else {
+            return;
+        };
+        if state.first.take().is_none() {
+            return;
+        }
+        state.clocks.clear();
+        state.feeds.clear();
+        self.tell_server(ClientMessage::Unwatch { rendition });
+        let peers: Vec<_> = self.neighbours.keys().copied().collect();
+        for peer in peers {
+            self.tell(peer, &shoal_wire::PeerMessage::Forget { rendition });
+        }
+        let idle: Vec<_> = self
+            .store
+            .incomplete()
+            .into_iter()
+            .filter(|id| id.rendition == rendition)
+            .collect();
+        for object in idle {
+            if !self.requests.values().any(|r| r.object == object) {
+                self.cancel_fetches(object);
+            }
+        }
+    }
+
+    pub(crate) fn cancel_fetches(&mut self, object: ObjectId) {
+        for fetch in self.origin.of(object) {
+            self.drop_fetch(fetch);
+            self.push(Output::OriginCancel { fetch });
+        }
+    }
+
+    /// Hands over what is here for the requests of `object`.
+    pub(crate) fn serve(&mut self, object: ObjectId, now: Instant) {
+        let waiting = |(_, request): &(&RequestId, &Request)| request.object == object;
+        let ids: Vec<_> = self
+            .requests
+            .iter()
+            .filter(waiting)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ids {
+            self.serve_request(id, now);
+        }
+    }
+
+    fn serve_request(&mut self, id: RequestId, now: Instant) {
+        let Some(request) = self.requests.get_mut(&id) else {
+            return;
+        };
+        let Some(object) = self.store.object(&request.object) else {
+            return;
+        };
+        let Some(total) = object.total_len else {
+            return;
+        };
+        let mut outputs = Vec::new();
+        if !request.started {
+            request.started = true;
+            outputs.push(Output::Started {
+                id,
+                total_len: Some(total),
+            });
+        }
+        let end = request.end.unwrap_or(total).min(total);
+        let mut handed = 0u64;
+        while request.cursor < end {
+            let Some(bytes) = next_bytes(object, &self.origin, request.cursor, end) else {
+                break;
+            };
+            request.cursor += u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            handed += bytes.len() as u64;
+            outputs.push(Output::Deliver { id, bytes });
+        }
+        let done = request.cursor >= end;
+        let (msn, rendition) = (request.object.msn, request.object.rendition);
+        if handed > 0 && !request.lateness_noted {
+            request.lateness_noted = true;
+            let late = object
+                .deadline
+                .filter(|_| !object.direct)
+                .map(|at| now - at);
+            self.counters.note_lateness(late.unwrap_or_default());
+        }
+        self.counters.delivered += handed;
+        self.outputs_extend(outputs);
+        if handed > 0 {
+            self.rendition_mut(rendition).clocks.handed(msn, now);
+        }
+        if done {
+            self.requests.remove(&id);
+            self.push(Output::Delivered { id });
+        }
+    }
+
+    fn outputs_extend(&mut self, outputs: Vec<Output>) {
+        for output in outputs {
+            self.push(output);
+        }
+    }
+
+    /// The origin does not have `object`: its requests end with the origin's own answer.
+    pub(crate) fn fail_requests(&mut self, object: ObjectId, failure: OriginFailure) {
+        let waiting = |(_, request): &(&RequestId, &Request)| request.object == object;
+        let ids: Vec<_> = self
+            .requests
+            .iter()
+            .filter(waiting)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ids {
+            self.requests.remove(&id);
+            self.push(Output::Failed { id, failure });
+        }
+    }
+}
+
+/// The bytes of `object` at `cursor`, as far as they are here in one piece.
+fn next_bytes(object: &Object, origin: &Origin, cursor: u32, end: u32) -> Option<Bytes> {
+    if let Some(digest) = &object.digest {
+        let chunk = cursor / digest.chunk_size;
+        let start = chunk * digest.chunk_size;
+        let (Cell::Held { bytes, .. } | Cell::Local(bytes)) = object.cells.get(chunk as usize)?
+        else {
+            return None;
+        };
+        let to = (end - start).min(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        let from = cursor - start;
+        return (from < to).then(|| bytes.slice(from as usize..to as usize));
+    }
+    if let Some(whole) = &object.undigested {
+        let to = (end as usize).min(whole.len());
+        return ((cursor as usize) < to).then(|| whole.slice(cursor as usize..to));
+    }
+    let fetch = origin.fetch(object.raw_fetch?)?;
+    let here = fetch
+        .tail
+        .get((cursor.checked_sub(fetch.base)?) as usize..)?;
+    let here = &here[..here.len().min((end - cursor) as usize)];
+    (!here.is_empty()).then(|| Bytes::copy_from_slice(here))
+}

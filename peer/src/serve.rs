@@ -1,0 +1,204 @@
+//! What neighbours ask for, and the sending of all chunks.
+
+use crate::engine::{Echo, Engine};
+use crate::output::Output;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::time::Duration;
+use shoal_wire::peer_message::{CHUNK_HEADER_BYTES, MESSAGE_BYTES_MAX};
+use shoal_wire::{ChunkRange, Instant, ObjectId, PeerId, PeerMessage, Substream};
+
+/// Pushed chunks of an object this old would be too late for anybody.
+const PUSH_AGE_MAX: Duration = Duration::from_secs(30);
+/// How often the end of a run is said again.
+const END_ECHOES: u8 = 2;
+/// Echoes waiting at once; more would be for children long served.
+const ECHOES_MAX: usize = 1024;
+
+impl Engine {
+    pub(crate) fn on_fetch(&mut self, peer: PeerId, object: ObjectId, chunks: ChunkRange) {
+        let queued_max = self.config.queued_chunks_per_neighbour_max;
+        let room = queued_max.saturating_sub(self.uplink.queued_for(peer));
+        let entry = self.store.object(&object).filter(|_| self.may_serve());
+        let here = |chunk: u32| {
+            entry.is_some_and(|o| {
+                matches!(
+                    o.cells.get(chunk as usize),
+                    Some(crate::object::Cell::Held { .. })
+                )
+            })
+        };
+        let count = chunks.count.min(u32::try_from(room).unwrap_or(u32::MAX));
+        let served: Vec<u32> = ChunkRange::new(chunks.first, count)
+            .indices()
+            .filter(|c| here(*c))
+            .collect();
+        let refused = refused_ranges(chunks, &served);
+        if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+            neighbour.uncancel(&object, chunks);
+        }
+        if !served.is_empty() {
+            let tie = self.random(u32::MAX);
+            let job = self.uplink.job(peer, object, true, 0, tie);
+            for chunk in served {
+                job.add(chunk);
+            }
+        }
+        for chunks in refused {
+            self.tell(peer, &PeerMessage::Refuse { object, chunks });
+        }
+    }
+
+    pub(crate) fn on_cancel(&mut self, peer: PeerId, object: ObjectId, chunks: ChunkRange) {
+        self.uplink.cancel(peer, &object, chunks);
+        if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+            neighbour.cancel(object, chunks);
+        }
+    }
+
+    pub(crate) fn on_link_buffered(&mut self, peer: PeerId, bytes: u32, now: Instant) {
+        if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+            neighbour.set_buffered(bytes, now);
+        }
+    }
+
+    fn backlog(&self, now: Instant) -> u64 {
+        self.neighbours
+            .values()
+            .filter(|n| !n.is_stuck(now))
+            .map(|n| u64::from(n.buffered))
+            .sum()
+    }
+
+    /// Sends chunks while the pacer and the transport have room.
+    pub(crate) fn pump(&mut self, now: Instant) {
+        let backlog_max = self.uplink.backlog_max(shoal_wire::CHUNK_SIZE);
+        // No single link may hold up the others.
+        let link_max = u32::try_from(backlog_max / 2)
+            .unwrap_or(u32::MAX)
+            .max(64 * 1024);
+        while self.uplink.free_at() <= now && self.backlog(now) < backlog_max {
+            let neighbours = &self.neighbours;
+            let open = |peer: PeerId| {
+                neighbours
+                    .get(&peer)
+                    .is_some_and(|n| !n.is_stuck(now) && n.buffered < link_max)
+            };
+            let Some(job) = self.uplink.next(open) else {
+                self.uplink.note_starved();
+                break;
+            };
+            let (peer, object, pulled) = (job.peer, job.object, job.pulled);
+            let chunk_size = self.store.object(&object).and_then(|o| o.digest.as_ref());
+            let chunk_size = chunk_size.map_or(shoal_wire::CHUNK_SIZE, |d| d.chunk_size);
+            let count = (MESSAGE_BYTES_MAX - CHUNK_HEADER_BYTES) / chunk_size as usize;
+            let range = job.take(u32::try_from(count).unwrap_or(1).max(1));
+            let ends = if job.is_drained() {
+                core::mem::take(&mut job.ends)
+            } else {
+                Vec::new()
+            };
+            self.uplink.drop_empty();
+            if let Some(range) = range {
+                self.send_chunks(peer, object, range, pulled, now);
+            }
+            for k in ends {
+                self.send_end(peer, object, k, now);
+            }
+        }
+        let backlog = self.backlog(now);
+        self.uplink.learn(backlog, now);
+    }
+
+    fn send_chunks(
+        &mut self,
+        peer: PeerId,
+        id: ObjectId,
+        chunks: ChunkRange,
+        pulled: bool,
+        now: Instant,
+    ) {
+        let Some(object) = self.store.object(&id) else {
+            return;
+        };
+        let too_late = !pulled && now - object.known_at > PUSH_AGE_MAX;
+        let held: Vec<_> = chunks
+            .indices()
+            .filter_map(|c| object.held(c, now))
+            .collect();
+        if too_late || held.len() != chunks.count as usize {
+            self.tell(peer, &PeerMessage::Refuse { object: id, chunks });
+            return;
+        }
+        let waited = held.first().map_or(Duration::ZERO, |(_, waited)| *waited);
+        let payload: Bytes = match held.as_slice() {
+            [(only, _)] => (*only).clone(),
+            several => several
+                .iter()
+                .flat_map(|(bytes, _)| bytes.iter().copied())
+                .collect(),
+        };
+        let len = payload.len() as u64;
+        let message = PeerMessage::Chunk {
+            object: id,
+            chunks,
+            held: waited,
+            payload,
+        }
+        .encode();
+        if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+            let wire_len = u32::try_from(message.len()).unwrap_or(u32::MAX);
+            if neighbour.buffered == 0 {
+                neighbour.drained_at = now;
+            }
+            neighbour.buffered = neighbour.buffered.saturating_add(wire_len);
+            neighbour.sent += len;
+        }
+        self.counters.to_peers += len;
+        self.uplink.note_sent(len, now);
+        self.push(Output::Send { peer, message });
+    }
+
+    fn send_end(&mut self, peer: PeerId, object: ObjectId, k: Substream, now: Instant) {
+        let Some(entry) = self.store.object(&object) else {
+            return;
+        };
+        let count = u16::try_from(entry.run_chunks(k).count).unwrap_or(u16::MAX);
+        let message = PeerMessage::End {
+            object,
+            substream: k,
+            count,
+        }
+        .encode();
+        let Some(neighbour) = self.neighbours.get(&peer) else {
+            return;
+        };
+        let wait = (neighbour.round_trip() / 4).max(Duration::from_millis(10));
+        if self.echoes.len() < ECHOES_MAX {
+            let (at, left) = (now + wait, END_ECHOES);
+            self.echoes.push_back(Echo {
+                at,
+                peer,
+                message: message.clone(),
+                wait,
+                left,
+            });
+        }
+        self.push(Output::Send { peer, message });
+    }
+}
+
+/// The parts of `chunks` that are not in `served`, which is in order.
+fn refused_ranges(chunks: ChunkRange, served: &[u32]) -> Vec<ChunkRange> {
+    let mut refused: Vec<ChunkRange> = Vec::new();
+    for chunk in chunks.indices() {
+        if served.binary_search(&chunk).is_ok() {
+            continue;
+        }
+        match refused.last_mut() {
+            Some(last) if last.end() == chunk => last.count += 1,
+            _ => refused.push(ChunkRange::new(chunk, 1)),
+        }
+    }
+    refused
+}

@@ -1,0 +1,495 @@
+//! The server's side of the engine: welcome, plan, introductions, and the news of links.
+
+use crate::engine::Engine;
+use crate::feed::{Next, Parent, Rendition};
+use crate::neighbour::Neighbour;
+use crate::object::Asked;
+use crate::output::Output;
+use alloc::vec::Vec;
+use core::time::Duration;
+use shoal_wire::tracker_message::{Assignment, Edge, LinkState, LostReason, Resume};
+use shoal_wire::{
+    BitRate, ClientMessage, Instant, ObjectId, OriginKey, PeerId, PeerMessage, RenditionId,
+    ServerMessage, ShareMode, Substream,
+};
+
+/// Newest objects that a new neighbour hears of: a playlist window.
+const HAVES_ON_LINK_UP_MAX: usize = 24;
+/// Peers cut off that are remembered; the server keeps them away as well.
+const CUT_OFF_MAX: usize = 256;
+
+/// What is known of the session with the server.
+#[derive(Debug, Default)]
+pub(crate) struct Session {
+    state: State,
+    me: Option<PeerId>,
+    pub(crate) keys: Vec<OriginKey>,
+    report_interval: Duration,
+    report_at: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// The shell is connecting, or has connected and waits for the welcome.
+    #[default]
+    Pending,
+    Welcome,
+    Lost,
+}
+
+impl Session {
+    pub(crate) fn connected(&mut self) {
+        self.state = State::Pending;
+    }
+
+    pub(crate) fn is_welcome(&self) -> bool {
+        self.state == State::Welcome
+    }
+
+    pub(crate) const fn me(&self) -> Option<PeerId> {
+        self.me
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.state == State::Lost
+    }
+
+    pub(crate) fn report_at(&self) -> Option<Instant> {
+        self.report_at.filter(|_| self.is_welcome())
+    }
+
+    pub(crate) fn schedule_report(&mut self, now: Instant) {
+        self.report_at = Some(now + self.report_interval);
+    }
+
+    fn welcome(&mut self, me: PeerId, keys: &[alloc::string::String], interval: Duration) {
+        self.state = State::Welcome;
+        self.me = Some(me);
+        self.keys = keys.iter().filter_map(|key| parse_key(key)).collect();
+        self.report_interval = interval.max(Duration::from_millis(500));
+    }
+}
+
+fn parse_key(hex: &str) -> Option<OriginKey> {
+    let mut bytes = [0u8; 32];
+    if hex.len() != 64 || !hex.is_ascii() {
+        return None;
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[at * 2..at * 2 + 2], 16).ok()?;
+    }
+    OriginKey::from_bytes(&bytes).ok()
+}
+
+impl Engine {
+    /// What to say in a hello after a reconnect: the plan lives on in the peers.
+    pub fn resume(&self) -> Option<Resume> {
+        let peer = self.session.me()?;
+        let mut edges = Vec::new();
+        for (rendition, state) in &self.renditions {
+            for (k, feed) in (0u8..).zip(&state.feeds) {
+                if feed.current != Parent::Nobody {
+                    let (substream, parent) = (Substream(k), feed.current.peer());
+                    edges.push(Edge {
+                        rendition: *rendition,
+                        substream,
+                        parent,
+                    });
+                }
+            }
+        }
+        Some(Resume {
+            peer,
+            edges,
+            neighbours: self.neighbours.keys().copied().collect(),
+        })
+    }
+
+    pub(crate) fn on_server(&mut self, message: ServerMessage, now: Instant) {
+        match message {
+            ServerMessage::Welcome {
+                peer,
+                keys,
+                report_interval_ms,
+                ..
+            } => {
+                let interval = Duration::from_millis(report_interval_ms.into());
+                self.session.welcome(peer, &keys, interval);
+                self.session.schedule_report(now);
+                self.watch_again();
+            }
+            ServerMessage::Introduce { peer, offer } => self.on_introduce(peer, offer, now),
+            ServerMessage::Plan {
+                version,
+                rendition,
+                substreams,
+                assignments,
+            } => {
+                self.on_plan(version, rendition, substreams, &assignments, now);
+            }
+            ServerMessage::Digest { digest } => self.on_digest(None, digest, now),
+            ServerMessage::Disconnect { peer } => {
+                self.close_link(peer, now);
+                self.remember_cut_off(peer);
+            }
+            ServerMessage::Peers { enabled } => self.on_peers(enabled, now),
+            ServerMessage::OriginTiming { ttfb_ms, rate, .. } => {
+                self.origin
+                    .set_pooled(Duration::from_millis(ttfb_ms.into()), rate);
+            }
+            // The shell's own matters.
+            ServerMessage::Renditions { .. }
+            | ServerMessage::Signal { .. }
+            | ServerMessage::Reconnect { .. }
+            | ServerMessage::Refuse { .. } => {}
+        }
+    }
+
+    pub(crate) fn rendition_mut(&mut self, rendition: RenditionId) -> &mut Rendition {
+        self.renditions
+            .entry(rendition)
+            .or_insert_with(Rendition::new)
+    }
+
+    /// A player asked for `object`: its rendition is watched from there on.
+    pub(crate) fn watch(&mut self, object: ObjectId) {
+        let state = self.rendition_mut(object.rendition);
+        if state.first.is_some() {
+            return;
+        }
+        state.first = Some(object);
+        state.plan_version = 0;
+        let (rendition, msn) = (object.rendition, object.msn);
+        if self.share != ShareMode::Off {
+            self.tell_server(ClientMessage::Watch { rendition, msn });
+        }
+    }
+
+    fn watch_again(&mut self) {
+        let mut watched = Vec::new();
+        for (rendition, state) in &mut self.renditions {
+            // Versions begin anew with each session.
+            state.plan_version = 0;
+            if let Some(first) = state.first {
+                watched.push((*rendition, state.newest.unwrap_or(first).msn));
+            }
+        }
+        if self.share == ShareMode::Off {
+            return;
+        }
+        for (rendition, msn) in watched {
+            self.tell_server(ClientMessage::Watch { rendition, msn });
+        }
+    }
+
+    pub(crate) fn on_server_lost(&mut self, now: Instant) {
+        self.session.state = State::Lost;
+        self.opening.clear();
+        self.consider_all(now);
+    }
+
+    pub(crate) fn on_share(&mut self, share: ShareMode, upload_cap: Option<BitRate>, now: Instant) {
+        let was_off = self.share == ShareMode::Off;
+        self.share = share;
+        self.uplink.set_cap(upload_cap);
+        self.tell_server(ClientMessage::Share { share, upload_cap });
+        match share {
+            ShareMode::Off => self.leave_peers(now),
+            ShareMode::Share | ShareMode::ReceiveOnly if was_off => self.watch_again(),
+            ShareMode::Share | ShareMode::ReceiveOnly => {}
+        }
+    }
+
+    fn on_peers(&mut self, enabled: bool, now: Instant) {
+        self.peers_enabled = enabled;
+        if !enabled {
+            self.leave_peers(now);
+        }
+    }
+
+    fn leave_peers(&mut self, now: Instant) {
+        let peers: Vec<_> = self
+            .neighbours
+            .keys()
+            .chain(&self.opening)
+            .copied()
+            .collect();
+        for peer in peers {
+            self.close_link(peer, now);
+        }
+        self.consider_all(now);
+    }
+
+    fn on_introduce(&mut self, peer: PeerId, offer: bool, now: Instant) {
+        let links = self.neighbours.len() + self.opening.len();
+        let refused = !self.uses_peers()
+            || links >= usize::from(self.config.links_max)
+            || self.cut_off.contains(&peer);
+        if self.neighbours.contains_key(&peer) {
+            // The other end lost the link and came back.
+            self.close_link(peer, now);
+        }
+        if refused {
+            let state = LinkState::Failed;
+            self.tell_server(ClientMessage::Link {
+                peer,
+                state,
+                rtt_us: None,
+            });
+            return;
+        }
+        self.opening.insert(peer);
+        self.push(Output::OpenLink { peer, offer });
+    }
+
+    pub(crate) fn on_link_up(&mut self, peer: PeerId, now: Instant) {
+        if !self.opening.remove(&peer) {
+            self.push(Output::CloseLink { peer });
+            return;
+        }
+        self.neighbours.insert(peer, Neighbour::new(now));
+        self.tell_server(ClientMessage::Link {
+            peer,
+            state: LinkState::Up,
+            rtt_us: None,
+        });
+        self.tell_holdings(peer);
+        let renditions: Vec<_> = self.renditions.keys().copied().collect();
+        for rendition in renditions {
+            self.subscribe_to(peer, rendition);
+        }
+    }
+
+    pub(crate) fn on_link_down(&mut self, peer: PeerId, now: Instant) {
+        let opened = self.neighbours.remove(&peer).is_some();
+        if !self.opening.remove(&peer) && !opened {
+            return;
+        }
+        let state = if opened {
+            LinkState::Closed
+        } else {
+            LinkState::Failed
+        };
+        self.tell_server(ClientMessage::Link {
+            peer,
+            state,
+            rtt_us: None,
+        });
+        self.uplink.forget_peer(peer);
+        for id in self.store.incomplete() {
+            let Some(object) = self.store.object_mut(&id) else {
+                continue;
+            };
+            object.release(Asked::Peer(peer));
+            object.unverified.retain(|u| u.peer != peer);
+        }
+        let mut orphaned = Vec::new();
+        for (rendition, state) in &mut self.renditions {
+            for k in state.fed_by(peer) {
+                let Some(feed) = state.feed_mut(k) else {
+                    continue;
+                };
+                feed.next = feed.next.filter(|next| next.peer != peer);
+                if feed.current == Parent::Peer(peer) {
+                    feed.current = Parent::Nobody;
+                    orphaned.push((*rendition, k));
+                }
+            }
+        }
+        for (rendition, k) in orphaned {
+            self.hasten_repair(rendition, k, now);
+        }
+        self.consider_all(now);
+    }
+
+    /// Closes a link from this side, and lets the engine know.
+    pub(crate) fn close_link(&mut self, peer: PeerId, now: Instant) {
+        if self.neighbours.contains_key(&peer) || self.opening.contains(&peer) {
+            self.push(Output::CloseLink { peer });
+            self.on_link_down(peer, now);
+        }
+    }
+
+    pub(crate) fn remember_cut_off(&mut self, peer: PeerId) {
+        if self.cut_off.len() >= CUT_OFF_MAX {
+            self.cut_off.pop_first();
+        }
+        self.cut_off.insert(peer);
+    }
+
+    fn on_plan(
+        &mut self,
+        version: u64,
+        rendition: RenditionId,
+        substreams: u8,
+        assignments: &[Assignment],
+        now: Instant,
+    ) {
+        let alone = self.neighbours.is_empty() && assignments.iter().all(|a| a.parent.is_none());
+        let state = self.rendition_mut(rendition);
+        if version <= state.plan_version || state.first.is_none() {
+            return;
+        }
+        state.plan_version = version;
+        state.resize(substreams);
+        for assignment in assignments {
+            match assignment.parent {
+                Some(parent) => self.plan_peer(rendition, assignment.substream, parent),
+                None => self.plan_origin(rendition, assignment.substream, alone),
+            }
+        }
+        self.consider_all(now);
+    }
+
+    fn plan_origin(&mut self, rendition: RenditionId, k: Substream, alone: bool) {
+        let state = self.rendition_mut(rendition);
+        let frontier = state.frontier();
+        let Some(feed) = state.feed_mut(k) else {
+            return;
+        };
+        feed.next = None;
+        let old = core::mem::replace(&mut feed.current, Parent::Origin);
+        if old == Parent::Origin {
+            return;
+        }
+        // Older objects are with the neighbours, if there are any.
+        feed.root_from = if alone { None } else { frontier };
+        if let (Parent::Peer(parent), Some(until)) = (old, frontier) {
+            self.tell(
+                parent,
+                &PeerMessage::Unsubscribe {
+                    substream: k,
+                    until,
+                },
+            );
+        }
+    }
+
+    fn plan_peer(&mut self, rendition: RenditionId, k: Substream, parent: PeerId) {
+        let reason = LostReason::Misbehaved;
+        if self.cut_off.contains(&parent) {
+            let parent = Some(parent);
+            self.tell_server(ClientMessage::Lost {
+                rendition,
+                substream: k,
+                parent,
+                reason,
+            });
+            return;
+        }
+        let Some(feed) = self.rendition_mut(rendition).feed_mut(k) else {
+            return;
+        };
+        if feed.current == Parent::Peer(parent) {
+            feed.next = None;
+            return;
+        }
+        feed.next = Some(Next {
+            peer: parent,
+            asked: false,
+        });
+        self.subscribe_to(parent, rendition);
+    }
+
+    /// Asks `peer` for the substreams that it is to feed, if the link is open.
+    fn subscribe_to(&mut self, peer: PeerId, rendition: RenditionId) {
+        if !self.neighbours.contains_key(&peer) {
+            return;
+        }
+        let Some(state) = self.renditions.get(&rendition) else {
+            return;
+        };
+        let Some(frontier) = state.frontier() else {
+            return;
+        };
+        let oldest = self.oldest_wanted(rendition).unwrap_or(frontier);
+        let mut asks = Vec::new();
+        let Some(state) = self.renditions.get_mut(&rendition) else {
+            return;
+        };
+        for (k, feed) in (0u8..).zip(&mut state.feeds) {
+            let serves = feed.current != Parent::Nobody;
+            if let Some(next) = &mut feed.next
+                && next.peer == peer
+                && !next.asked
+            {
+                next.asked = true;
+                asks.push((Substream(k), if serves { frontier } else { oldest }));
+            }
+        }
+        for (substream, from) in asks {
+            let weight = self.descendants(rendition, substream);
+            self.tell(
+                peer,
+                &PeerMessage::Subscribe {
+                    substream,
+                    from,
+                    weight,
+                },
+            );
+        }
+    }
+
+    /// The oldest object that is wanted and neither complete nor on its way from the origin.
+    fn oldest_wanted(&self, rendition: RenditionId) -> Option<ObjectId> {
+        let lacks = self.store.iter_incomplete().filter(|(id, object)| {
+            id.rendition == rendition && !object.direct && self.is_wanted(id)
+        });
+        lacks.map(|(id, _)| *id).min()
+    }
+
+    pub(crate) fn on_subscribed(
+        &mut self,
+        peer: PeerId,
+        substream: Substream,
+        from: ObjectId,
+        now: Instant,
+    ) {
+        let rendition = from.rendition;
+        let Some(state) = self.renditions.get_mut(&rendition) else {
+            return;
+        };
+        let Some(feed) = state.feed_mut(substream) else {
+            return;
+        };
+        if feed.next.is_none_or(|next| next.peer != peer) {
+            return;
+        }
+        feed.next = None;
+        let old = core::mem::replace(&mut feed.current, Parent::Peer(peer));
+        feed.repaired_in_row = 0;
+        if let Parent::Peer(old) = old
+            && old != peer
+        {
+            self.tell(
+                old,
+                &PeerMessage::Unsubscribe {
+                    substream,
+                    until: from,
+                },
+            );
+        }
+        self.delay_repair(substream, from, now);
+    }
+
+    fn tell_holdings(&mut self, peer: PeerId) {
+        let mut holdings: Vec<_> = self.store.iter().rev().filter_map(holding_of).collect();
+        holdings.truncate(HAVES_ON_LINK_UP_MAX);
+        for (object, holding) in holdings {
+            self.tell(peer, &PeerMessage::Have { object, holding });
+        }
+    }
+}
+
+fn holding_of(
+    (id, object): (&ObjectId, &crate::object::Object),
+) -> Option<(ObjectId, shoal_wire::peer_message::Holding)> {
+    use shoal_wire::peer_message::Holding;
+    object.digest.as_ref()?;
+    let holding = if object.is_shareable() {
+        Holding::Complete
+    } else {
+        Holding::Digest
+    };
+    Some((*id, holding))
+}

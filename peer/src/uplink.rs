@@ -1,0 +1,308 @@
+//! The send queue of the whole uplink: what goes next, and how fast.
+//!
+//! Rule: what waits in the transport stays short, so that the order of sending remains ours. The
+//! newest object goes first, what was asked for before what is pushed, children with most
+//! descendants first, equals in random order. The rate is learned only while there is more to send
+//! than goes out; it never passes the viewer's cap.
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+use core::time::Duration;
+use shoal_wire::peer_message::CHUNKS_PER_MESSAGE_MAX;
+use shoal_wire::{BitRate, ByteSize, ChunkRange, Instant, ObjectId, PeerId, Substream};
+
+/// Time over which the drain rate is sampled.
+const WINDOW: Duration = Duration::from_millis(250);
+/// What may leave at once after a pause.
+const BURST: Duration = Duration::from_millis(10);
+/// Transport backlog beyond two chunks, as time at the learned rate: covers the round trip.
+const BACKLOG: Duration = Duration::from_millis(60);
+const BACKLOG_CHUNKS: u64 = 2;
+/// The learned rate stays above this, so that it can be learned again.
+const RATE_MIN: BitRate = BitRate::from_bps(200_000);
+
+/// Chunks of one object for one neighbour.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) peer: PeerId,
+    pub(crate) object: ObjectId,
+    /// Asked for with a fetch, not pushed.
+    pub(crate) pulled: bool,
+    pub(crate) weight: u16,
+    chunks: BTreeSet<u32>,
+    sent: u32,
+    tie: u32,
+    /// Runs that are whole here: their end is told after their last chunk.
+    pub(crate) ends: Vec<Substream>,
+}
+
+/// The uplink.
+#[derive(Debug)]
+pub(crate) struct Uplink {
+    jobs: Vec<Job>,
+    rate: BitRate,
+    cap: Option<BitRate>,
+    free_at: Instant,
+    window_start: Instant,
+    window_bytes: u64,
+    window_backlog: u64,
+    starved: bool,
+    queue_grew: bool,
+}
+
+impl Uplink {
+    pub(crate) const fn new(prior: BitRate, cap: Option<BitRate>) -> Self {
+        Self {
+            jobs: Vec::new(),
+            rate: prior,
+            cap,
+            free_at: Instant::ZERO,
+            window_start: Instant::ZERO,
+            window_bytes: 0,
+            window_backlog: 0,
+            starved: true,
+            queue_grew: false,
+        }
+    }
+
+    pub(crate) const fn set_cap(&mut self, cap: Option<BitRate>) {
+        self.cap = cap;
+    }
+
+    /// Usable upload as far as it is known.
+    pub(crate) fn usable(&self) -> BitRate {
+        self.cap.map_or(self.rate, |cap| cap.min(self.rate))
+    }
+
+    fn pace(&self) -> BitRate {
+        let probing = BitRate::from_bps(self.rate.as_bps().saturating_mul(5) / 4);
+        self.cap.map_or(probing, |cap| cap.min(probing))
+    }
+
+    /// Bytes that may wait in the transport over all links.
+    pub(crate) fn backlog_max(&self, chunk_size: u32) -> u64 {
+        (u64::from(chunk_size) * BACKLOG_CHUNKS).max(self.rate.in_time(BACKLOG).as_bytes())
+    }
+
+    pub(crate) fn queued_for(&self, peer: PeerId) -> usize {
+        self.jobs
+            .iter()
+            .filter(|job| job.peer == peer)
+            .map(|job| job.chunks.len())
+            .sum()
+    }
+
+    /// The job for these chunks, made if there is none. `tie` orders equals.
+    pub(crate) fn job(
+        &mut self,
+        peer: PeerId,
+        object: ObjectId,
+        pulled: bool,
+        weight: u16,
+        tie: u32,
+    ) -> &mut Job {
+        let same = |job: &Job| job.peer == peer && job.object == object && job.pulled == pulled;
+        let at = self.jobs.iter().position(same).unwrap_or_else(|| {
+            let (chunks, ends) = (BTreeSet::new(), Vec::new());
+            self.jobs.push(Job {
+                peer,
+                object,
+                pulled,
+                weight,
+                chunks,
+                sent: 0,
+                tie,
+                ends,
+            });
+            self.jobs.len() - 1
+        });
+        self.jobs[at].weight = weight;
+        &mut self.jobs[at]
+    }
+
+    pub(crate) fn cancel(&mut self, peer: PeerId, object: &ObjectId, chunks: ChunkRange) {
+        for job in self
+            .jobs
+            .iter_mut()
+            .filter(|job| job.peer == peer && job.object == *object)
+        {
+            job.chunks.retain(|chunk| !chunks.contains(*chunk));
+        }
+    }
+
+    pub(crate) fn forget_peer(&mut self, peer: PeerId) {
+        self.jobs.retain(|job| job.peer != peer);
+    }
+
+    pub(crate) fn forget_object(&mut self, object: &ObjectId) {
+        self.jobs.retain(|job| job.object != *object);
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    /// When the pacer lets the next message go.
+    pub(crate) const fn free_at(&self) -> Instant {
+        self.free_at
+    }
+
+    /// The next job to serve among those that `open` lets through.
+    pub(crate) fn next(&mut self, open: impl Fn(PeerId) -> bool) -> Option<&mut Job> {
+        self.jobs
+            .iter_mut()
+            .filter(|job| open(job.peer))
+            .min_by_key(|j| {
+                (
+                    !j.pulled,
+                    Reverse(j.object),
+                    Reverse(j.weight),
+                    j.sent,
+                    j.tie,
+                )
+            })
+    }
+
+    pub(crate) fn drop_empty(&mut self) {
+        self.jobs
+            .retain(|job| !job.chunks.is_empty() || !job.ends.is_empty());
+    }
+
+    /// Chunk bytes left for a neighbour.
+    pub(crate) fn note_sent(&mut self, bytes: u64, now: Instant) {
+        self.window_bytes += bytes;
+        let earliest = now.saturating_sub(BURST);
+        self.free_at =
+            self.free_at.max(earliest) + self.pace().time_for(ByteSize::from_bytes(bytes));
+    }
+
+    /// There was nothing to send although there was room: this window teaches nothing.
+    pub(crate) const fn note_starved(&mut self) {
+        self.starved = true;
+    }
+
+    /// A round trip rose by 50 ms: the uplink's own queue fills.
+    pub(crate) const fn note_delay(&mut self) {
+        self.queue_grew = true;
+    }
+
+    /// Learns from the window that ends, if it is over.
+    pub(crate) fn learn(&mut self, backlog: u64, now: Instant) {
+        let elapsed = now - self.window_start;
+        if elapsed < WINDOW {
+            return;
+        }
+        let drained = (self.window_bytes + self.window_backlog).saturating_sub(backlog);
+        let busy = self.window_bytes > 0;
+        if busy && !self.starved {
+            let sample = ByteSize::from_bytes(drained).per(elapsed).as_bps();
+            let old = self.rate.as_bps();
+            let new = if sample > old {
+                sample.min(old * 2)
+            } else {
+                (old * 3 + sample) / 4
+            };
+            self.rate = BitRate::from_bps(new);
+        }
+        if busy && self.queue_grew {
+            self.rate = BitRate::from_bps(self.rate.as_bps() * 7 / 8);
+        }
+        self.rate = self.rate.max(RATE_MIN);
+        self.window_start = now;
+        self.window_bytes = 0;
+        self.window_backlog = backlog;
+        self.starved = self.jobs.is_empty();
+        self.queue_grew = false;
+    }
+}
+
+impl Job {
+    pub(crate) fn add(&mut self, chunk: u32) {
+        self.chunks.insert(chunk);
+    }
+
+    /// Takes the next consecutive chunks, as many as fit one message.
+    pub(crate) fn take(&mut self, count_max: u32) -> Option<ChunkRange> {
+        let first = self.chunks.pop_first()?;
+        let mut range = ChunkRange::new(first, 1);
+        while range.count < count_max.min(CHUNKS_PER_MESSAGE_MAX)
+            && self.chunks.remove(&range.end())
+        {
+            range.count += 1;
+        }
+        self.sent += range.count;
+        Some(range)
+    }
+
+    pub(crate) fn is_drained(&self) -> bool {
+        self.chunks.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shoal_wire::{Epoch, RenditionId};
+
+    fn object(msn: u64) -> ObjectId {
+        ObjectId::segment(RenditionId(0), Epoch(1), msn)
+    }
+
+    fn uplink() -> Uplink {
+        Uplink::new(BitRate::from_bps(8_000_000), None)
+    }
+
+    #[test]
+    fn order_is_pulled_then_newest_then_most_descendants() {
+        let mut uplink = uplink();
+        for (peer, msn, pulled, weight) in [
+            (1, 5, false, 9),
+            (2, 6, false, 1),
+            (3, 6, false, 4),
+            (4, 4, true, 0),
+        ] {
+            uplink
+                .job(PeerId(peer), object(msn), pulled, weight, 0)
+                .add(0);
+        }
+        let mut order = Vec::new();
+        while let Some(job) = uplink.next(|_| true) {
+            order.push(job.peer.0);
+            job.take(3);
+            uplink.drop_empty();
+        }
+        assert_eq!(order, [4, 3, 2, 1]);
+    }
+
+    #[test]
+    fn consecutive_chunks_share_a_message() {
+        let mut uplink = uplink();
+        let job = uplink.job(PeerId(1), object(1), false, 0, 0);
+        for chunk in [4, 5, 6, 7, 9] {
+            job.add(chunk);
+        }
+        let taken: Vec<_> = core::iter::from_fn(|| job.take(3))
+            .map(|r| (r.first, r.count))
+            .collect();
+        assert_eq!(taken, [(4, 3), (7, 1), (9, 1)]);
+    }
+
+    #[test]
+    fn the_rate_is_learned_only_under_load() {
+        let mut uplink = uplink();
+        let mut now = Instant::ZERO;
+        uplink.learn(0, now + WINDOW);
+        assert_eq!(uplink.usable(), BitRate::from_bps(8_000_000));
+        for _ in 0..40 {
+            now += WINDOW;
+            uplink.job(PeerId(1), object(1), false, 0, 0).add(0);
+            uplink.note_sent(31_250, now);
+            uplink.learn(0, now);
+        }
+        let learned = uplink.usable().as_bps();
+        assert!((1_000_000..1_010_000).contains(&learned), "{learned}");
+        uplink.set_cap(Some(BitRate::from_bps(500_000)));
+        assert_eq!(uplink.usable(), BitRate::from_bps(500_000));
+    }
+}
