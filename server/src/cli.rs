@@ -1,0 +1,203 @@
+//! The command line.
+//!
+//! Rule: it only reads; what it says is decided in `config` and done in `lib`.
+
+use crate::config::{Config, ConfigError, DEMO_STREAM, IngestKey, Layer, StreamConfig};
+use clap::{CommandFactory, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Origin and tracker of a peer-assisted CDN for live HLS.
+#[derive(Debug, Parser)]
+#[command(name = "shoal-server", version, about, args_conflicts_with_subcommands = false)]
+pub struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run on this machine alone, without any configuration, and print what to paste.
+    Dev(Common),
+}
+
+#[derive(Debug, Default, clap::Args)]
+struct Common {
+    /// Configuration file (TOML).
+    #[arg(long, short, env = "SHOAL_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the commented default configuration and exit.
+    #[arg(long)]
+    print_config: bool,
+    #[command(flatten)]
+    layer: Layer,
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Action {
+    /// Print this text and exit.
+    Print(&'static str),
+    /// Serve.
+    Serve(Box<Config>),
+    /// Serve on this machine and print what to paste.
+    Dev(Box<Config>),
+}
+
+impl Cli {
+    /// What is asked for, with the configuration complete.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says what to change.
+    pub fn action(self) -> Result<Action, ConfigError> {
+        let (dev, common) = match self.command {
+            None => (false, self.common),
+            Some(Command::Dev(inner)) => (true, inner.over(self.common)),
+        };
+        if common.print_config {
+            return Ok(Action::Print(crate::config::DEFAULTS));
+        }
+        let mut layer = common.layer;
+        if let Some(path) = &common.config {
+            layer = layer.or(Layer::from_file(path)?);
+        }
+        if !dev {
+            return Ok(Action::Serve(Box::new(Config::from_layer(layer)?)));
+        }
+        let config = Config::from_layer(layer.or(dev_layer()?))?;
+        Ok(Action::Dev(Box::new(config)))
+    }
+
+    /// The parser, for tests of the flags.
+    pub fn definition() -> clap::Command {
+        Self::command()
+    }
+}
+
+impl Common {
+    fn over(self, under: Self) -> Self {
+        Self {
+            config: self.config.or(under.config),
+            print_config: self.print_config || under.print_config,
+            layer: self.layer.or(under.layer),
+        }
+    }
+}
+
+/// What `dev` sets unless it is told otherwise.
+fn dev_layer() -> Result<Layer, ConfigError> {
+    let mut layer = Layer::from_toml(
+        "[server]\nlisten = '127.0.0.1:8080'\nadmin_listen = '127.0.0.1:9090'\n\
+         data_dir = 'shoal-data'\n[demo]\nchannel = true\n",
+        Path::new("dev"),
+    )?;
+    layer.streams = Some(vec![StreamConfig {
+        name: "live".parse().expect("live is a stream name"),
+        ingest_key: random_key(),
+    }]);
+    Ok(layer)
+}
+
+fn random_key() -> IngestKey {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).expect("the system has randomness");
+    format!("{:016x}", u64::from_be_bytes(bytes)).parse().expect("hex digits make a key")
+}
+
+/// What to paste, for a server that listens on `listen`.
+pub fn dev_banner(config: &Config, listen: SocketAddr, admin: Option<SocketAddr>) -> String {
+    use std::fmt::Write;
+    let mut text = String::new();
+    let mut line = |what: &str, value: String| {
+        writeln!(text, "  {what:<10} {value}").expect("writing to a string cannot fail");
+    };
+    for stream in &config.streams {
+        let (name, key) = (&stream.name, stream.ingest_key.expose());
+        line(
+            "encode",
+            format!(
+                "ffmpeg -re -f lavfi -i testsrc2=size=1280x720:rate=30 -f lavfi -i sine \
+                 -c:v libx264 -preset veryfast -b:v 2M -g 60 -pix_fmt yuv420p -c:a aac \
+                 -f hls -hls_time 2 -hls_list_size 10 -method PUT \
+                 http://{listen}/publish/{key}/{name}/index.m3u8"
+            ),
+        );
+        line("watch", format!("shoal-agent play http://{listen}/live/{name}/index.m3u8"));
+        line("player", format!("http://{listen}/live/{name}/index.m3u8"));
+    }
+    if config.demo.channel {
+        let url = format!("http://{listen}/live/{DEMO_STREAM}/index.m3u8");
+        line("demo", format!("shoal-agent play {url}"));
+        line("player", url);
+    }
+    if let Some(admin) = admin {
+        line("status", format!("http://{admin}/status"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn action(args: &[&str]) -> Result<Action, ConfigError> {
+        Cli::parse_from([&["shoal-server"], args].concat()).action()
+    }
+
+    fn config(args: &[&str]) -> Config {
+        match action(args).unwrap() {
+            Action::Serve(config) | Action::Dev(config) => *config,
+            Action::Print(_) => panic!("nothing is to be printed"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::definition().debug_assert();
+    }
+
+    #[test]
+    fn every_key_has_a_flag_and_a_variable_that_the_manual_names() {
+        let command = Cli::definition();
+        for arg in command.get_arguments() {
+            let Some(variable) = arg.get_env() else { continue };
+            if arg.get_id() == "config" {
+                continue;
+            }
+            let flag = arg.get_long().unwrap();
+            assert!(crate::config::DEFAULTS.contains(&format!("--{flag}")), "{flag}");
+            let variable = variable.to_str().unwrap();
+            assert!(crate::config::DEFAULTS.contains(variable), "{variable}");
+        }
+        // The number of keys in the file, the streams apart.
+        let keys = crate::config::DEFAULTS.lines().filter(|line| {
+            line.split_once(" = ").is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+        });
+        let flags = command.get_arguments().filter(|arg| arg.get_env().is_some()).count();
+        assert_eq!(keys.count(), flags - 2);
+    }
+
+    #[test]
+    fn flags_win_and_dev_needs_nothing() {
+        let dev = config(&["dev", "--listen", "127.0.0.1:81"]);
+        assert!(dev.demo.channel);
+        assert_eq!(dev.server.listen, Listen(Some(([127, 0, 0, 1], 81).into())));
+        assert_eq!(dev.streams.len(), 1);
+        let before = config(&["--data-dir", "/x", "--demo-channel", "dev"]);
+        assert_eq!(before.server.data_dir, Path::new("/x"));
+        let plain = config(&["--stream", "a=1", "--stream", "b=2"]);
+        assert!(!plain.demo.channel);
+        assert_eq!(plain.streams[1].name.as_str(), "b");
+    }
+
+    #[test]
+    fn what_dev_prints_can_be_pasted() {
+        let config = config(&["dev", "--stream", "cam=k1"]);
+        let text = dev_banner(&config, ([127, 0, 0, 1], 8080).into(), config.server.admin_listen.0);
+        assert!(text.contains("http://127.0.0.1:8080/publish/k1/cam/index.m3u8"), "{text}");
+        assert!(text.contains("shoal-agent play http://127.0.0.1:8080/live/cam/index.m3u8"));
+        assert!(text.contains("http://127.0.0.1:9090/status"));
+    }
+}

@@ -1,0 +1,180 @@
+//! The configuration: flags over environment over file over the defaults in `shoal.toml`.
+//!
+//! Rule: a [`Config`] is complete and within its limits. What is wrong is said in one sentence that
+//! names the key, where it stands and what to write instead.
+
+mod layer;
+mod value;
+
+pub(crate) use layer::Layer;
+pub use layer::{DemoConfig, IngestConfig, OriginConfig, ServerConfig, TrackerConfig};
+pub use value::{Count, IngestKey, Listen, Mib, Millis, OptionalPath, StreamConfig};
+
+use std::path::{Path, PathBuf};
+
+/// The commented defaults.
+pub const DEFAULTS: &str = include_str!("../shoal.toml");
+
+/// Name of the stream that the demo channel publishes.
+pub const DEMO_STREAM: &str = "demo";
+
+/// Everything that the operator decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Listeners, files and life of the process.
+    pub server: ServerConfig,
+    /// What encoders may do.
+    pub ingest: IngestConfig,
+    /// What is kept and shown.
+    pub origin: OriginConfig,
+    /// Sessions of viewers.
+    pub tracker: TrackerConfig,
+    /// The built-in demo.
+    pub demo: DemoConfig,
+    /// The streams that encoders may push.
+    pub streams: Vec<StreamConfig>,
+}
+
+/// A configuration that the operator has to change.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file is no TOML, or has an unknown key or a wrong value.
+    #[error("{}, line {line}: {message}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where in it, from 1.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// A value outside its limits.
+    #[error("{key}: {message}")]
+    Limit {
+        /// The key.
+        key: &'static str,
+        /// What is wrong and what to write instead.
+        message: String,
+    },
+}
+
+impl Layer {
+    /// The layer in `text`, which was read from `path`.
+    pub(crate) fn from_toml(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start.min(text.len()));
+            let line = 1 + text.as_bytes()[..start].iter().filter(|b| **b == b'\n').count();
+            let message = error.message().trim().replace('\n', ", ");
+            ConfigError::Parse { path: path.to_path_buf(), line, message }
+        })
+    }
+
+    /// The layer in the file at `path`.
+    pub(crate) fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Read { path: path.to_path_buf(), error })?;
+        Self::from_toml(&text, path)
+    }
+}
+
+impl Config {
+    /// From TOML text alone, over the defaults.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says what to change.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        Self::from_layer(Layer::from_toml(text, Path::new("(text)"))?)
+    }
+
+    /// From a layer over the defaults.
+    pub(crate) fn from_layer(layer: Layer) -> Result<Self, ConfigError> {
+        let defaults = Layer::from_toml(DEFAULTS, Path::new("shoal.toml"))?;
+        let config = layer.or(defaults).complete();
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let limit = |key, message| Err(ConfigError::Limit { key, message });
+        if self.server.listen.0.is_none() {
+            return limit("server.listen", "may not be empty: set it with --listen IP:PORT".into());
+        }
+        let object_mib_max = shoal_wire::OBJECT_BYTES_MAX >> 20;
+        if self.ingest.body_mib_max.mib() > object_mib_max {
+            let message = format!("a digest describes at most {object_mib_max} MiB; set it lower");
+            return limit("ingest.body_mib_max", message);
+        }
+        let (keep, show) = (self.origin.keep_segments.0, self.origin.playlist_segments);
+        if keep < 4 {
+            return limit("origin.keep_segments", "a live playlist needs at least 4".into());
+        }
+        if show > keep / 2 {
+            let message = format!("{show} is more than half of keep_segments, which is {keep}");
+            return limit("origin.playlist_segments", message);
+        }
+        for (i, stream) in self.streams.iter().enumerate() {
+            let name = &stream.name;
+            if self.streams[..i].iter().any(|other| other.name == *name) {
+                return limit("streams", format!("`{name}` is named twice"));
+            }
+            if self.demo.channel && name.as_str() == DEMO_STREAM {
+                let message = format!("`{name}` is the demo channel's: choose another name");
+                return limit("streams", message);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        Config::from_toml(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_defaults_are_complete_and_valid() {
+        let config = Config::from_toml("").unwrap();
+        assert_eq!(config.ingest.body_mib_max.mib(), 64);
+        assert_eq!(config.server.ingest_listen, Listen(None));
+    }
+
+    #[test]
+    fn unknown_keys_are_errors_that_name_the_key_and_the_line() {
+        let message = error("[server]\nlisten = \"127.0.0.1:0\"\nlisen = 1\n");
+        assert!(message.contains("line 3") && message.contains("lisen"), "{message}");
+        let message = error("[sever]\n");
+        assert!(message.contains("line 1") && message.contains("sever"), "{message}");
+        let message = error("\n[[streams]]\nname = \"a\"\ningest_key = \"b\"\nkey = 1\n");
+        assert!(message.contains("line 5") && message.contains("`key`"), "{message}");
+    }
+
+    #[test]
+    fn wrong_values_say_what_to_write() {
+        for (text, says) in [
+            ("[server]\nlisten = \"8080\"", "IP:PORT"),
+            ("[ingest]\nbody_mib_max = 65", "at most 64"),
+            ("[ingest]\nidle_timeout_ms = 0", "above 0"),
+            ("[origin]\nkeep_segments = 10\nplaylist_segments = 6", "half of keep_segments"),
+            ("[[streams]]\nname = \"a b\"\ningest_key = \"k\"", "stream name"),
+            ("[[streams]]\nname = \"a\"\ningest_key = \"k/k\"", "ingest key"),
+            ("streams = [{name = \"a\", ingest_key = \"1\"}, {name = \"a\", ingest_key = \"2\"}]", "twice"),
+            ("streams = [{name = \"demo\", ingest_key = \"1\"}]\ndemo.channel = true", "demo channel"),
+            ("[server]\nlisten = ", "line"),
+        ] {
+            let message = error(text);
+            assert!(message.contains(says), "{text}: {message}");
+        }
+    }
+}

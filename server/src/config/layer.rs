@@ -1,0 +1,182 @@
+//! One layer of the configuration: the flags with the environment, a file, or the defaults.
+//!
+//! Rule: each key is named once, here, and its default and its manual once, in `shoal.toml`. In a
+//! layer every key may be absent; the first layer that has it gives its value.
+
+use super::value::{Count, Listen, Mib, Millis, OptionalPath, StreamConfig};
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// Declares a section: its layer, in which each key may be absent, and itself, complete.
+macro_rules! section {
+    ($(#[$about:meta])* $layer:ident => $section:ident {
+        $($(#[doc = $doc:literal])* $(#[arg($($arg:tt)*)])* $key:ident: $value:ty,)*
+    }) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $section { $($(#[doc = $doc])* pub $key: $value,)* }
+
+        #[derive(Clone, Debug, Default, Deserialize, clap::Args)]
+        #[serde(default, deny_unknown_fields)]
+        pub(crate) struct $layer {
+            $($(#[doc = $doc])* $(#[arg($($arg)*)])* pub(crate) $key: Option<$value>,)*
+        }
+
+        impl $layer {
+            fn or(self, under: Self) -> Self {
+                Self { $($key: self.$key.or(under.$key),)* }
+            }
+
+            fn complete(self) -> $section {
+                $section { $($key: self.$key.expect("shoal.toml sets every key"),)* }
+            }
+        }
+    };
+}
+
+section! {
+    /// Listeners, files and life of the process.
+    ServerLayer => ServerConfig {
+        /// Address for viewers and encoders.
+        #[arg(long, env = "SHOAL_SERVER_LISTEN", value_name = "IP:PORT")]
+        listen: Listen,
+        /// Address for encoders alone.
+        #[arg(long, env = "SHOAL_SERVER_INGEST_LISTEN", value_name = "IP:PORT")]
+        ingest_listen: Listen,
+        /// Address of a second origin whose bytes are counted apart.
+        #[arg(long, env = "SHOAL_SERVER_MIRROR_LISTEN", value_name = "IP:PORT")]
+        mirror_listen: Listen,
+        /// Address for /metrics, /healthz, /readyz and /status.
+        #[arg(long, env = "SHOAL_SERVER_ADMIN_LISTEN", value_name = "IP:PORT")]
+        admin_listen: Listen,
+        /// Directory of segments, state and the signing key.
+        #[arg(long, env = "SHOAL_SERVER_DATA_DIR", value_name = "DIR")]
+        data_dir: PathBuf,
+        /// File to write the addresses in use to, as JSON.
+        #[arg(long, env = "SHOAL_SERVER_PORTS_FILE", value_name = "FILE")]
+        ports_file: OptionalPath,
+        /// Most connections at once on one listener.
+        #[arg(long, env = "SHOAL_SERVER_CONNECTIONS_MAX", value_name = "N")]
+        connections_max: Count,
+        /// What is logged: error, warn, info, debug, trace.
+        #[arg(long, env = "SHOAL_SERVER_LOG", value_name = "LEVEL")]
+        log: String,
+        /// Time for open requests to end at shutdown.
+        #[arg(long, env = "SHOAL_SERVER_SHUTDOWN_GRACE_MS", value_name = "MS")]
+        shutdown_grace_ms: Millis,
+    }
+}
+
+section! {
+    /// What encoders may do.
+    IngestLayer => IngestConfig {
+        /// Largest body, in MiB.
+        #[arg(long = "ingest-body-mib-max", env = "SHOAL_INGEST_BODY_MIB_MAX", value_name = "MIB")]
+        body_mib_max: Mib,
+        /// Most uploads at once.
+        #[arg(long = "ingest-uploads-max", env = "SHOAL_INGEST_UPLOADS_MAX", value_name = "N")]
+        uploads_max: Count,
+        /// An upload that stands still for so long is dropped.
+        #[arg(long = "ingest-idle-timeout-ms", env = "SHOAL_INGEST_IDLE_TIMEOUT_MS", value_name = "MS")]
+        idle_timeout_ms: Millis,
+    }
+}
+
+section! {
+    /// What is kept and shown.
+    OriginLayer => OriginConfig {
+        /// Segments kept per rendition.
+        #[arg(long, env = "SHOAL_ORIGIN_KEEP_SEGMENTS", value_name = "N")]
+        keep_segments: Count,
+        /// Segments in a live playlist; 0 is as many as the encoder's.
+        #[arg(long, env = "SHOAL_ORIGIN_PLAYLIST_SEGMENTS", value_name = "N")]
+        playlist_segments: usize,
+        /// Bytes of a stream's newest segments kept in memory, in MiB.
+        #[arg(long, env = "SHOAL_ORIGIN_CACHE_MIB_MAX", value_name = "MIB")]
+        cache_mib_max: Mib,
+        /// Most renditions in a stream.
+        #[arg(long, env = "SHOAL_ORIGIN_RENDITIONS_MAX", value_name = "N")]
+        renditions_max: Count,
+    }
+}
+
+section! {
+    /// Sessions of viewers.
+    TrackerLayer => TrackerConfig {
+        /// Most viewers on this server.
+        #[arg(long, env = "SHOAL_TRACKER_PEERS_MAX", value_name = "N")]
+        peers_max: Count,
+        /// Time for a session to say hello.
+        #[arg(long, env = "SHOAL_TRACKER_HELLO_TIMEOUT_MS", value_name = "MS")]
+        hello_timeout_ms: Millis,
+        /// Time between pings of an idle session.
+        #[arg(long, env = "SHOAL_TRACKER_PING_INTERVAL_MS", value_name = "MS")]
+        ping_interval_ms: Millis,
+        /// Time between a viewer's reports.
+        #[arg(long, env = "SHOAL_TRACKER_REPORT_INTERVAL_MS", value_name = "MS")]
+        report_interval_ms: Millis,
+        /// Most messages that wait for one slow viewer.
+        #[arg(long, env = "SHOAL_TRACKER_QUEUE_MESSAGES_MAX", value_name = "N")]
+        queue_messages_max: Count,
+        /// Most messages per second from one viewer.
+        #[arg(long, env = "SHOAL_TRACKER_MESSAGES_PER_SECOND_MAX", value_name = "N")]
+        messages_per_second_max: Count,
+        /// STUN server for viewers, as a URL (repeatable).
+        #[arg(long = "ice-server", env = "SHOAL_TRACKER_ICE_SERVERS", value_name = "URL")]
+        #[arg(value_delimiter = ',')]
+        ice_servers: Vec<String>,
+    }
+}
+
+section! {
+    /// The built-in demo.
+    DemoLayer => DemoConfig {
+        /// Publish the stream `demo` from the bundled clip.
+        #[arg(long = "demo-channel", env = "SHOAL_DEMO_CHANNEL", value_name = "BOOL")]
+        #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+        channel: bool,
+    }
+}
+
+/// All sections of one layer.
+#[derive(Clone, Debug, Default, Deserialize, clap::Args)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Layer {
+    #[command(flatten)]
+    pub(crate) server: ServerLayer,
+    #[command(flatten)]
+    pub(crate) ingest: IngestLayer,
+    #[command(flatten)]
+    pub(crate) origin: OriginLayer,
+    #[command(flatten)]
+    pub(crate) tracker: TrackerLayer,
+    #[command(flatten)]
+    pub(crate) demo: DemoLayer,
+    /// A stream that an encoder with this key may push (repeatable).
+    #[arg(long = "stream", env = "SHOAL_STREAMS", value_name = "NAME=KEY", value_delimiter = ',')]
+    pub(crate) streams: Option<Vec<StreamConfig>>,
+}
+
+impl Layer {
+    pub(crate) fn or(self, under: Self) -> Self {
+        Self {
+            server: self.server.or(under.server),
+            ingest: self.ingest.or(under.ingest),
+            origin: self.origin.or(under.origin),
+            tracker: self.tracker.or(under.tracker),
+            demo: self.demo.or(under.demo),
+            streams: self.streams.or(under.streams),
+        }
+    }
+
+    pub(super) fn complete(self) -> super::Config {
+        super::Config {
+            server: self.server.complete(),
+            ingest: self.ingest.complete(),
+            origin: self.origin.complete(),
+            tracker: self.tracker.complete(),
+            demo: self.demo.complete(),
+            streams: self.streams.unwrap_or_default(),
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! What encoders push.
+//!
+//! Rule: a push that has come in whole takes effect, even if the encoder has closed its socket and
+//! waits for no answer. Every refusal is a sentence, and counted.
+
+use super::Shared;
+use super::auth::keys_shown;
+use super::push_path::{BadPath, Kind, PushPath};
+use crate::config::{Config, IngestKey};
+use crate::origin::{PushError, Stream, Taken};
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Most bytes of a playlist: a day of two-second segments at 100 bytes each.
+const PLAYLIST_BYTES_MAX: usize = 5 * 1024 * 1024;
+/// What is still read of a body that is refused, so that the encoder gets to read why: closing
+/// earlier would reset the connection under the answer.
+const DRAIN_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// The same for whoever shows no valid key.
+const DRAIN_STRANGER_BYTES_MAX: usize = 1024 * 1024;
+/// Time that reading it may take.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Limits of ingest.
+#[derive(Clone, Debug)]
+pub(crate) struct IngestState {
+    body_bytes_max: usize,
+    idle_timeout: Duration,
+    uploads: Arc<Semaphore>,
+}
+
+impl IngestState {
+    /// As configured.
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            body_bytes_max: config.ingest.body_mib_max.bytes(),
+            idle_timeout: config.ingest.idle_timeout_ms.0,
+            uploads: Arc::new(Semaphore::new(config.ingest.uploads_max.0)),
+        }
+    }
+}
+
+/// Why a push is refused.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("the key is missing or wrong; send it as Authorization: Bearer KEY, as the password of \
+             Basic authentication, or push to /publish/KEY/STREAM/PATH")]
+    Unauthorized,
+    #[error("no stream of that name is configured")]
+    NoStream,
+    #[error("this stream is made by the server; nothing can be pushed into it")]
+    NotPushable,
+    #[error("{0}")]
+    Path(#[from] BadPath),
+    #[error("only PUT, POST and DELETE can be done here")]
+    Method,
+    #[error("the body is larger than {0} bytes, the limit (ingest.body_mib_max)")]
+    TooLarge(usize),
+    #[error("nothing of the body came for too long")]
+    Idle,
+    #[error("the body ended early")]
+    Aborted,
+    #[error("a segment without bytes is none")]
+    Empty,
+    #[error("too many uploads at once (ingest.uploads_max)")]
+    Busy,
+    #[error("{0}")]
+    Push(#[from] PushError),
+}
+
+impl Refusal {
+    /// Status, and the label under which it is counted.
+    const fn kind(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "ingest_key"),
+            Self::NoStream => (StatusCode::NOT_FOUND, "ingest_stream"),
+            Self::NotPushable => (StatusCode::FORBIDDEN, "ingest_stream"),
+            Self::Path(BadPath::Outside) => (StatusCode::BAD_REQUEST, "ingest_path"),
+            Self::Path(BadPath::Extension(_)) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "ingest_path"),
+            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "ingest_method"),
+            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "ingest_too_large"),
+            Self::Idle => (StatusCode::REQUEST_TIMEOUT, "ingest_idle"),
+            Self::Aborted => (StatusCode::BAD_REQUEST, "ingest_aborted"),
+            Self::Empty => (StatusCode::BAD_REQUEST, "ingest_empty"),
+            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "ingest_busy"),
+            Self::Push(PushError::Store(_)) => (StatusCode::INSUFFICIENT_STORAGE, "ingest_store"),
+            Self::Push(_) => (StatusCode::UNPROCESSABLE_ENTITY, "ingest_playlist"),
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, _) = self.kind();
+        let mut response = (status, format!("{self}\n")).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Basic realm=\"shoal ingest\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            let allowed = HeaderValue::from_static("PUT, POST, DELETE");
+            response.headers_mut().insert(header::ALLOW, allowed);
+        }
+        response
+    }
+}
+
+/// A body, and whether anything of it was asked for.
+struct PushBody {
+    body: Body,
+    asked: bool,
+}
+
+/// One push, before anything of it is trusted.
+struct Push {
+    shared: Shared,
+    stream: String,
+    path: String,
+    keys: Vec<String>,
+    method: Method,
+    headers: HeaderMap,
+}
+
+/// `/ingest/{stream}/{path}`, with the key in a header.
+pub(super) async fn by_header(
+    State(shared): State<Shared>,
+    Path((stream, path)): Path<(String, String)>,
+    method: Method,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let keys = keys_shown(&headers);
+    Push { shared, stream, path, keys, method, headers }.answer(body).await
+}
+
+/// `/publish/{key}/{stream}/{path}`.
+pub(super) async fn by_path(
+    State(shared): State<Shared>,
+    Path((key, stream, path)): Path<(String, String, String)>,
+    method: Method,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    Push { shared, stream, path, keys: vec![key], method, headers }.answer(body).await
+}
+
+impl Push {
+    /// Does it in a task of its own: the handler's own future is dropped when the encoder closes.
+    async fn answer(self, body: Body) -> Response {
+        match tokio::spawn(self.run(PushBody { body, asked: false })).await {
+            Ok(response) => response,
+            Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        }
+    }
+
+    async fn run(self, mut body: PushBody) -> Response {
+        let outcome = match self.admit() {
+            Ok((stream, path)) => self.take(&stream, &path, &mut body).await,
+            Err(refusal) => Err(refusal),
+        };
+        match outcome {
+            Ok(status) => status.into_response(),
+            Err(refusal) => {
+                let (status, reason) = refusal.kind();
+                self.shared.metrics.refused.with_label_values(&[reason]).inc();
+                tracing::info!(stream = self.stream, path = self.path, %status, "refused: {refusal}");
+                self.drain_later(body, matches!(refusal, Refusal::Unauthorized));
+                refusal.into_response()
+            }
+        }
+    }
+
+    /// Who and what it is, from the head alone.
+    fn admit(&self) -> Result<(Arc<Stream>, PushPath), Refusal> {
+        let stream = self.shared.origin.stream(&self.stream).ok_or(Refusal::NoStream)?;
+        let key = stream.key.as_ref().ok_or(Refusal::NotPushable)?;
+        if !shows(key, &self.keys) {
+            return Err(Refusal::Unauthorized);
+        }
+        Ok((Arc::clone(stream), PushPath::parse(&self.path)?))
+    }
+
+    async fn take(
+        &self,
+        stream: &Arc<Stream>,
+        path: &PushPath,
+        body: &mut PushBody,
+    ) -> Result<StatusCode, Refusal> {
+        if self.method == Method::DELETE {
+            // Retention is the server's own; the encoder only learns that it is heard.
+            return Ok(StatusCode::NO_CONTENT);
+        }
+        if self.method != Method::PUT && self.method != Method::POST {
+            return Err(Refusal::Method);
+        }
+        let _permit = self.shared.ingest.uploads.try_acquire().map_err(|_| Refusal::Busy)?;
+        let metrics = &self.shared.metrics;
+        match path.kind {
+            Kind::Playlist => {
+                let text = self.read(body, PLAYLIST_BYTES_MAX).await?;
+                stream.push_playlist(&path.path, &text).await?;
+                metrics.ingest_playlists.inc();
+                Ok(StatusCode::CREATED)
+            }
+            Kind::Media => {
+                let incoming = stream.begin_upload(&path.path);
+                let bytes = self.read(body, usize::MAX).await?;
+                if bytes.is_empty() {
+                    return Err(Refusal::Empty);
+                }
+                metrics.ingest_uploads.inc();
+                match stream.uploaded(incoming, bytes).await? {
+                    Taken::New => Ok(StatusCode::CREATED),
+                    Taken::Retry => Ok(StatusCode::OK),
+                }
+            }
+        }
+    }
+
+    /// The whole body.
+    async fn read(&self, body: &mut PushBody, bytes_max: usize) -> Result<Bytes, Refusal> {
+        let limits = &self.shared.ingest;
+        let bytes_max = bytes_max.min(limits.body_bytes_max);
+        let announced = self.headers.get(header::CONTENT_LENGTH);
+        let announced = announced.and_then(|len| len.to_str().ok()?.parse::<usize>().ok());
+        if announced.is_some_and(|len| len > bytes_max) {
+            return Err(Refusal::TooLarge(bytes_max));
+        }
+        body.asked = true;
+        let mut out = BytesMut::with_capacity(announced.unwrap_or(0));
+        loop {
+            let frame = tokio::time::timeout(limits.idle_timeout, body.body.frame()).await;
+            match frame.map_err(|_| Refusal::Idle)? {
+                None => return Ok(out.freeze()),
+                Some(Err(_)) => return Err(Refusal::Aborted),
+                Some(Ok(frame)) => {
+                    let Ok(data) = frame.into_data() else { continue };
+                    if out.len() + data.len() > bytes_max {
+                        return Err(Refusal::TooLarge(bytes_max));
+                    }
+                    self.shared.metrics.ingest_bytes.inc_by(data.len() as u64);
+                    out.extend_from_slice(&data);
+                }
+            }
+        }
+    }
+
+    /// Reads on what an encoder still sends after it was refused, and drops it.
+    fn drain_later(&self, body: PushBody, stranger: bool) {
+        // A client that waits for `100 Continue` has sent nothing and must not be told to.
+        if self.headers.contains_key(header::EXPECT) && !body.asked {
+            return;
+        }
+        let mut body = body.body;
+        let bytes_max = if stranger { DRAIN_STRANGER_BYTES_MAX } else { DRAIN_BYTES_MAX };
+        tokio::spawn(tokio::time::timeout(DRAIN_TIME_MAX, async move {
+            let mut bytes = 0;
+            while let Some(Ok(frame)) = body.frame().await {
+                bytes += frame.data_ref().map_or(0, Bytes::len);
+                if bytes > bytes_max {
+                    return;
+                }
+            }
+        }));
+    }
+}
+
+/// Whether one of `keys` is `key`.
+fn shows(key: &IngestKey, keys: &[String]) -> bool {
+    keys.iter().any(|given| key.matches(given))
+}

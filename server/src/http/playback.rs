@@ -1,0 +1,152 @@
+//! Playlists and segments for players.
+//!
+//! Rule: an answer has a length, a type, an age that caches may rely on, and an entity tag. A
+//! segment's bytes never change under its name, so it may be kept for ever.
+
+use super::body::{Counted, CountedBody};
+use super::range::{Selected, select};
+use super::{Face, Shared, shoal_header};
+use crate::net::ListenerMeter;
+use crate::origin::object::{StoredObject, extension};
+use crate::origin::{Origin, Playlist, Stream};
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use std::sync::Arc;
+
+/// On a playlist: where the tracker's WebSocket is.
+pub(super) const TRACKER: HeaderName = shoal_header("shoal-tracker");
+/// On a playlist: the stream's name.
+pub(super) const STREAM: HeaderName = shoal_header("shoal-stream");
+
+/// What is not there may be there soon: caches must not remember for longer than a second.
+const NOT_FOUND_CACHE: HeaderValue = HeaderValue::from_static("max-age=1");
+const SEGMENT_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+
+/// Playback on one face of the server.
+#[derive(Clone)]
+pub(super) struct Playback {
+    origin: Arc<Origin>,
+    meter: Arc<ListenerMeter>,
+    face: Face,
+}
+
+impl Playback {
+    pub(super) fn new(shared: &Shared, face: Face) -> Self {
+        let meter = match face {
+            Face::Public => &shared.meters.public,
+            Face::Mirror => &shared.meters.mirror,
+        };
+        Self { origin: Arc::clone(&shared.origin), meter: Arc::clone(meter), face }
+    }
+
+    fn playlist(&self, stream: &Stream, playlist: Playlist, headers: &HeaderMap) -> Response<Body> {
+        let mut response = Response::new(Body::empty());
+        let out = response.headers_mut();
+        out.insert(header::ETAG, text(&playlist.etag));
+        let age = playlist.max_age_s;
+        let age = if age == 0 { "no-cache".to_owned() } else { format!("max-age={age}") };
+        out.insert(header::CACHE_CONTROL, text(&age));
+        out.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/vnd.apple.mpegurl"));
+        if self.face == Face::Public {
+            out.insert(TRACKER, text(&format!("/live/{}/tracker", stream.name)));
+            out.insert(STREAM, text(stream.name.as_str()));
+        }
+        if is_known(headers, &playlist.etag) {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            return response;
+        }
+        out.insert(header::CONTENT_LENGTH, playlist.text.len().into());
+        let counted = Counted::Playlist(Arc::clone(&self.meter));
+        *response.body_mut() = Body::new(CountedBody::whole(playlist.text, counted));
+        response
+    }
+
+    async fn object(&self, object: &StoredObject, headers: &HeaderMap) -> Response<Body> {
+        let mut response = Response::new(Body::empty());
+        let out = response.headers_mut();
+        out.insert(header::ETAG, text(&object.etag));
+        out.insert(header::CACHE_CONTROL, SEGMENT_CACHE);
+        out.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        if is_known(headers, &object.etag) {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            return response;
+        }
+        let (first, last) = match select(headers, object.len, &object.etag) {
+            Selected::Whole => (0, object.len.saturating_sub(1)),
+            Selected::Part(first, last) => {
+                let range = format!("bytes {first}-{last}/{}", object.len);
+                out.insert(header::CONTENT_RANGE, text(&range));
+                *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+                (first, last)
+            }
+            Selected::Unsatisfiable => {
+                out.insert(header::CONTENT_RANGE, text(&format!("bytes */{}", object.len)));
+                out.insert(header::CONTENT_LENGTH, 0.into());
+                *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+                return response;
+            }
+        };
+        let out = response.headers_mut();
+        out.insert(header::CONTENT_TYPE, HeaderValue::from_static(object.content_type()));
+        out.insert(header::CONTENT_LENGTH, (last + 1 - first).into());
+        let traffic = (self.face == Face::Public).then(|| Arc::clone(&object.traffic));
+        let counted = Counted::Media(Arc::clone(&self.meter), traffic);
+        match CountedBody::part(object, (first, last), counted).await {
+            Ok(body) => *response.body_mut() = Body::new(body),
+            Err(error) => {
+                // Deleted between the look-up and here, or the disk fails.
+                tracing::warn!(file = object.file, %error, "cannot read an object");
+                return not_found("the segment is gone\n");
+            }
+        }
+        response
+    }
+}
+
+/// `GET /live/{stream}/{path}`.
+pub(super) async fn serve(
+    State(playback): State<Playback>,
+    Path((stream, path)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let Some(stream) = playback.origin.stream(&stream) else {
+        return not_found("no such stream\n");
+    };
+    if extension(&path) == Some("m3u8") {
+        let playlist = stream.view().playlists.get(&path).cloned();
+        return match playlist {
+            Some(playlist) => playback.playlist(stream, playlist, &headers),
+            None => not_found("no such playlist, or no segment in it yet\n"),
+        };
+    }
+    let file = path.rsplit('/').next().unwrap_or_default();
+    let object = stream.view().objects.get(file).cloned();
+    match object {
+        Some(object) => playback.object(&object, &headers).await,
+        None => not_found("no such segment\n"),
+    }
+}
+
+fn not_found(why: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(why));
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    let out = response.headers_mut();
+    out.insert(header::CACHE_CONTROL, NOT_FOUND_CACHE);
+    out.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}
+
+/// Whether the client has the representation with this entity tag (RFC 9110, 13.1.2).
+fn is_known(headers: &HeaderMap, etag: &str) -> bool {
+    let Some(known) = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok())
+    else {
+        return false;
+    };
+    let mut tags = known.split(',').map(|tag| tag.trim().trim_start_matches("W/"));
+    tags.any(|tag| tag == etag || tag == "*")
+}
+
+fn text(value: &str) -> HeaderValue {
+    HeaderValue::from_str(value).expect("names, tags and numbers are visible ASCII")
+}

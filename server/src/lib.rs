@@ -1,0 +1,228 @@
+//! `shoal-server`: origin and tracker in one process.
+//!
+//! Rule: everything is started here and stopped here; a [`Server`] owns all that it started. The
+//! binary only reads the command line and waits for signals; tests start it on port 0.
+
+pub mod cli;
+pub mod config;
+mod demo;
+mod http;
+mod metrics;
+mod net;
+mod origin;
+mod process;
+mod sessions;
+
+use config::{Config, DEMO_STREAM};
+use http::{IngestState, Meters, Readiness, Shared};
+use metrics::Metrics;
+use net::{Listener, ListenerMeter, Service};
+use origin::Origin;
+use serde::Serialize;
+use sessions::{Hub, SessionEntry};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// News from the origin that wait for the tracker: a segment of each of a thousand renditions.
+const NEWS_MAX: usize = 1024;
+
+/// Why a server does not start: a sentence that says what to change.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(String);
+
+impl StartError {
+    fn of(error: impl std::fmt::Display) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// The addresses in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Ports {
+    /// Viewers, and encoders unless they have their own.
+    pub listen: SocketAddr,
+    /// Encoders.
+    pub ingest_listen: Option<SocketAddr>,
+    /// The second origin.
+    pub mirror_listen: Option<SocketAddr>,
+    /// The operator.
+    pub admin_listen: Option<SocketAddr>,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    ports: Ports,
+    entry: Shutdown,
+    grace: Duration,
+}
+
+/// What has to be told to stop, in this order.
+struct Shutdown {
+    readiness: Readiness,
+    stop: CancellationToken,
+    sessions: SessionEntry,
+    connections: TaskTracker,
+    tasks: JoinSet<()>,
+}
+
+impl std::fmt::Debug for Shutdown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shutdown(…)")
+    }
+}
+
+/// The sockets, bound before anything else is started.
+struct Listeners {
+    public: Listener,
+    ingest: Option<Listener>,
+    mirror: Option<Listener>,
+    admin: Option<Listener>,
+}
+
+impl Listeners {
+    async fn bind(config: &Config) -> Result<Self, StartError> {
+        let server = &config.server;
+        let public = server.listen.0.expect("a checked configuration has an address");
+        Ok(Self {
+            public: Listener::bind(public, "listen").await.map_err(StartError::of)?,
+            ingest: bind(server.ingest_listen, "ingest-listen").await?,
+            mirror: bind(server.mirror_listen, "mirror-listen").await?,
+            admin: bind(server.admin_listen, "admin-listen").await?,
+        })
+    }
+
+    fn ports(&self) -> Ports {
+        let address = |listener: &Option<Listener>| listener.as_ref().map(|it| it.address);
+        Ports {
+            listen: self.public.address,
+            ingest_listen: address(&self.ingest),
+            mirror_listen: address(&self.mirror),
+            admin_listen: address(&self.admin),
+        }
+    }
+}
+
+async fn bind(
+    address: config::Listen,
+    flag: &'static str,
+) -> Result<Option<Listener>, StartError> {
+    match address.0 {
+        None => Ok(None),
+        Some(address) => Listener::bind(address, flag).await.map(Some).map_err(StartError::of),
+    }
+}
+
+impl Server {
+    /// Starts everything that `config` names. Once this returns, it listens.
+    ///
+    /// # Errors
+    /// [`StartError`] if an address or the data directory cannot be used.
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let listeners = Listeners::bind(config).await?;
+        let ports = listeners.ports();
+        let (news, news_inbox) = mpsc::channel(NEWS_MAX);
+        let origin = Arc::new(Origin::open(config, &news).map_err(StartError::of)?);
+        let metrics = Arc::new(Metrics::new());
+        let (sessions, inbox) =
+            SessionEntry::new(Arc::clone(&origin), Arc::clone(&metrics), &config.tracker);
+        let shared = Shared {
+            origin: Arc::clone(&origin),
+            metrics,
+            meters: Arc::new(Meters::default()),
+            sessions: sessions.clone(),
+            ingest: IngestState::new(config),
+            readiness: Readiness::default(),
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Hub::new(sessions.clone()).run(inbox, news_inbox));
+        tasks.spawn(Arc::clone(&origin).keep_settling());
+        if config.demo.channel
+            && let Some(stream) = origin.stream(DEMO_STREAM)
+        {
+            tasks.spawn(demo::run(Arc::clone(stream)));
+        }
+        let (stop, connections) = (CancellationToken::new(), TaskTracker::new());
+        for (listener, service) in services(listeners, &shared, config) {
+            tasks.spawn(listener.serve(service, connections.clone(), stop.clone()));
+        }
+        if let Some(path) = &config.server.ports_file.0 {
+            write_ports(path, &ports).map_err(|error| {
+                StartError(format!("cannot write {} (--ports-file): {error}", path.display()))
+            })?;
+        }
+        tracing::info!(
+            listen = %ports.listen,
+            ingest = ?ports.ingest_listen,
+            mirror = ?ports.mirror_listen,
+            admin = ?ports.admin_listen,
+            "listening"
+        );
+        shared.readiness.set(true);
+        let readiness = shared.readiness.clone();
+        let entry = Shutdown { readiness, stop, sessions, connections, tasks };
+        Ok(Self { ports, entry, grace: config.server.shutdown_grace_ms.0 })
+    }
+
+    /// The addresses in use.
+    pub const fn ports(&self) -> Ports {
+        self.ports
+    }
+
+    /// Stops: takes no more connections, sends viewers away, lets requests end for a while.
+    pub async fn stop(self) {
+        let Shutdown { readiness, stop, sessions, connections, mut tasks } = self.entry;
+        readiness.set(false);
+        stop.cancel();
+        sessions.stop().await;
+        connections.close();
+        if tokio::time::timeout(self.grace, connections.wait()).await.is_err() {
+            tracing::info!(open = connections.len(), "connections are cut");
+        }
+        tasks.shutdown().await;
+    }
+}
+
+/// What is served where.
+fn services(
+    listeners: Listeners,
+    shared: &Shared,
+    config: &Config,
+) -> impl Iterator<Item = (Listener, Service)> {
+    let connections_max = config.server.connections_max.0;
+    let service = |router, meter: &Arc<ListenerMeter>| Service {
+        router,
+        meter: Arc::clone(meter),
+        connections_max,
+    };
+    let meters = &shared.meters;
+    let ingest_apart = listeners.ingest.is_some();
+    let public = service(http::public(shared, !ingest_apart), &meters.public);
+    let ingest = service(http::ingest(shared), &meters.ingest);
+    let mirror = service(http::mirror(shared), &meters.mirror);
+    let admin = service(http::admin(shared), &meters.admin);
+    [
+        (Some(listeners.public), public),
+        (listeners.ingest, ingest),
+        (listeners.mirror, mirror),
+        (listeners.admin, admin),
+    ]
+    .into_iter()
+    .filter_map(|(listener, service)| Some((listener?, service)))
+}
+
+/// Writes the addresses so that a reader sees all of them or no file.
+fn write_ports(path: &Path, ports: &Ports) -> std::io::Result<()> {
+    let json = serde_json::to_vec(ports).map_err(std::io::Error::other)?;
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".part");
+    std::fs::write(&aside, json)?;
+    std::fs::rename(&aside, path)
+}

@@ -1,0 +1,178 @@
+//! What Prometheus sees.
+//!
+//! Rule: no label names a viewer. Counters of bytes are read from the sockets' own counters when
+//! they are asked for, so they agree with the status.
+
+use crate::http::Meters;
+use crate::net::ListenerMeter;
+use prometheus::{
+    Counter, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// All metrics of the server.
+pub(crate) struct Metrics {
+    registry: Registry,
+    pub(crate) delivered_bytes: IntCounterVec,
+    pub(crate) wasted_bytes: IntCounter,
+    egress_bytes: IntCounterVec,
+    mirror_bytes: IntCounter,
+    pub(crate) peers: IntGaugeVec,
+    pub(crate) rebuffer_seconds: Counter,
+    pub(crate) fallbacks: IntCounter,
+    pub(crate) hash_mismatches: IntCounter,
+    pub(crate) links: IntCounterVec,
+    pub(crate) plan_changes: IntCounter,
+    pub(crate) bans: IntCounter,
+    pub(crate) ingest_bytes: IntCounter,
+    pub(crate) ingest_uploads: IntCounter,
+    pub(crate) ingest_playlists: IntCounter,
+    pub(crate) published: IntCounterVec,
+    pub(crate) refused: IntCounterVec,
+    connections: GaugeVec,
+    uptime_seconds: Gauge,
+    started: std::time::Instant,
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics(…)")
+    }
+}
+
+/// Makes metrics and registers them.
+struct Maker(Registry);
+
+impl Maker {
+    fn register<M: prometheus::core::Collector + Clone + 'static>(
+        &self,
+        metric: prometheus::Result<M>,
+    ) -> M {
+        let metric = metric.expect("names are valid");
+        self.0.register(Box::new(metric.clone())).expect("names are unique");
+        metric
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.register(IntCounter::new(name, help))
+    }
+
+    fn counters(&self, name: &str, help: &str, label: &str) -> IntCounterVec {
+        self.register(IntCounterVec::new(Opts::new(name, help), &[label]))
+    }
+}
+
+impl Metrics {
+    /// Registers everything.
+    pub(crate) fn new() -> Self {
+        let make = Maker(Registry::new());
+        let build = Opts::new("shoal_build_info", "Version of the server.");
+        let build = make.register(IntGaugeVec::new(build, &["version"]));
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let peers = Opts::new("shoal_peers", "Viewers with a tracker session.");
+        let connections = Opts::new("shoal_connections", "Open connections.");
+        let rebuffer = "Time that viewers' players waited after start-up, as they report it.";
+        Self {
+            delivered_bytes: make.counters(
+                "shoal_delivered_bytes_total",
+                "Media bytes handed to players, by where viewers took them from, as they report.",
+                "source",
+            ),
+            wasted_bytes: make
+                .counter("shoal_wasted_bytes_total", "Bytes from peers that were of no use."),
+            egress_bytes: make.counters(
+                "shoal_origin_egress_bytes_total",
+                "Bytes written to sockets of the public listeners.",
+                "kind",
+            ),
+            mirror_bytes: make.counter(
+                "shoal_mirror_egress_bytes_total",
+                "Bytes written to sockets of the mirror listener.",
+            ),
+            peers: make.register(IntGaugeVec::new(peers, &["stream"])),
+            rebuffer_seconds: make.register(Counter::new("shoal_rebuffer_seconds_total", rebuffer)),
+            fallbacks: make.counter(
+                "shoal_fallback_total",
+                "Fetches from the origin of what peers should have brought.",
+            ),
+            hash_mismatches: make
+                .counter("shoal_hash_mismatch_total", "Chunks whose hash did not match."),
+            links: make.counters("shoal_links_total", "What became of links.", "state"),
+            plan_changes: make.counter("shoal_plan_changes_total", "Plans sent to viewers."),
+            bans: make.counter("shoal_bans_total", "Viewers found guilty of bad chunks."),
+            ingest_bytes: make.counter("shoal_ingest_bytes_total", "Bytes pushed by encoders."),
+            ingest_uploads: make
+                .counter("shoal_ingest_uploads_total", "Segments and init sections pushed."),
+            ingest_playlists: make.counter("shoal_ingest_playlists_total", "Playlists pushed."),
+            published: make.counters("shoal_published_total", "Objects published.", "stream"),
+            refused: make.counters(
+                "shoal_refused_total",
+                "Requests, sessions and messages that were refused.",
+                "reason",
+            ),
+            connections: make.register(GaugeVec::new(connections, &["listener"])),
+            uptime_seconds: make
+                .register(Gauge::new("shoal_uptime_seconds", "Seconds since the start.")),
+            started: std::time::Instant::now(),
+            registry: make.0,
+        }
+    }
+
+    /// Seconds since the start.
+    pub(crate) fn uptime_s(&self) -> u64 {
+        self.started.elapsed().as_secs()
+    }
+
+    /// Everything as text, with the sockets' counters as they are now.
+    pub(crate) fn text(&self, meters: &Meters) -> String {
+        let egress = Egress::of(&meters.public);
+        for (kind, bytes) in [
+            ("media", egress.media_bytes),
+            ("playlist", egress.playlist_bytes),
+            ("control", egress.control_bytes),
+            ("other", egress.other_bytes),
+        ] {
+            raise(&self.egress_bytes.with_label_values(&[kind]), bytes);
+        }
+        raise(&self.mirror_bytes, ListenerMeter::read(&meters.mirror.sent_bytes));
+        for (listener, meter) in [
+            ("public", &meters.public),
+            ("mirror", &meters.mirror),
+            ("ingest", &meters.ingest),
+            ("admin", &meters.admin),
+        ] {
+            let open = meter.connections.load(std::sync::atomic::Ordering::Relaxed);
+            self.connections.with_label_values(&[listener]).set(open as f64);
+        }
+        self.uptime_seconds.set(self.started.elapsed().as_secs_f64());
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+}
+
+/// Raises a counter to what another one counted.
+fn raise(counter: &IntCounter, to: u64) {
+    counter.inc_by(to.saturating_sub(counter.get()));
+}
+
+/// What was written to the sockets of a listener, by what it was.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub(crate) struct Egress {
+    /// All of it.
+    pub(crate) socket_bytes: u64,
+    pub(crate) media_bytes: u64,
+    pub(crate) playlist_bytes: u64,
+    pub(crate) control_bytes: u64,
+    /// Heads, other answers.
+    pub(crate) other_bytes: u64,
+}
+
+impl Egress {
+    pub(crate) fn of(meter: &ListenerMeter) -> Self {
+        let media_bytes = ListenerMeter::read(&meter.media_bytes);
+        let playlist_bytes = ListenerMeter::read(&meter.playlist_bytes);
+        let control_bytes = ListenerMeter::read(&meter.control_bytes);
+        let socket_bytes = ListenerMeter::read(&meter.sent_bytes);
+        let known = media_bytes + playlist_bytes + control_bytes;
+        let other_bytes = socket_bytes.saturating_sub(known);
+        Self { socket_bytes, media_bytes, playlist_bytes, control_bytes, other_bytes }
+    }
+}

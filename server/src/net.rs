@@ -1,0 +1,7 @@
+//! Sockets: listeners, and connections whose bytes are counted.
+
+mod listener;
+mod meter;
+
+pub(crate) use listener::{Listener, Service};
+pub(crate) use meter::{ConnectionMeter, ListenerMeter};

@@ -1,0 +1,135 @@
+//! A listener: accepts connections and serves HTTP/1.1 on each, until it is told to stop.
+//!
+//! Rule: a client that closes its sending side after a request is still answered (encoders do so
+//! without waiting for the answer). Connections are limited; more wait in the accept queue.
+
+use super::meter::{ConnectionMeter, ListenerMeter, Metered};
+use axum::Router;
+use axum::body::Body;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+/// Time for a request's head to come, and for an idle connection to ask again: encoders with
+/// segments of 30 s keep theirs.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// Most bytes that wait in memory to be written to one connection.
+const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Pause after a failed accept (no file descriptors left), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A bound socket.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: TcpListener,
+    /// Its address, with the port that the system chose.
+    pub(crate) address: SocketAddr,
+}
+
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BindError {
+    #[error("{address} is in use by another program: choose another with --{flag} IP:PORT")]
+    InUse { address: SocketAddr, flag: &'static str },
+    #[error("cannot listen on {address}: {error} (choose another with --{flag} IP:PORT)")]
+    Other { address: SocketAddr, flag: &'static str, error: io::Error },
+}
+
+/// What is served on a listener.
+pub(crate) struct Service {
+    pub(crate) router: Router,
+    pub(crate) meter: Arc<ListenerMeter>,
+    pub(crate) connections_max: usize,
+}
+
+impl Listener {
+    /// Binds `address`; `flag` is the one that changes it.
+    pub(crate) async fn bind(address: SocketAddr, flag: &'static str) -> Result<Self, BindError> {
+        let bound = async {
+            let socket = TcpListener::bind(address).await?;
+            let address = socket.local_addr()?;
+            Ok(Self { socket, address })
+        };
+        bound.await.map_err(|error: io::Error| match error.kind() {
+            io::ErrorKind::AddrInUse => BindError::InUse { address, flag },
+            _ => BindError::Other { address, flag, error },
+        })
+    }
+
+    /// Serves until `stop`; its connections run in `tasks` and end by themselves after it.
+    pub(crate) async fn serve(self, service: Service, tasks: TaskTracker, stop: CancellationToken) {
+        let permits = Arc::new(Semaphore::new(service.connections_max));
+        loop {
+            let accept = async {
+                let permit = Arc::clone(&permits).acquire_owned().await;
+                (permit, self.socket.accept().await)
+            };
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = accept => accepted,
+            };
+            match accepted {
+                (Ok(permit), Ok((socket, peer))) => {
+                    let meter = Arc::new(ConnectionMeter::new(&service.meter, Some(permit)));
+                    let router = service.router.clone();
+                    let connection = Connection { socket, peer, meter };
+                    tasks.spawn(connection.serve(router, stop.clone()));
+                }
+                (Ok(_), Err(error)) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+                (Err(_), _) => return,
+            }
+        }
+    }
+}
+
+struct Connection {
+    socket: TcpStream,
+    peer: SocketAddr,
+    meter: Arc<ConnectionMeter>,
+}
+
+impl Connection {
+    async fn serve(self, router: Router, stop: CancellationToken) {
+        let Self { socket, peer, meter } = self;
+        // Chunks of a response must not wait for the acknowledgement of those before.
+        let _ = socket.set_nodelay(true);
+        let tag = Arc::clone(&meter);
+        let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(Arc::clone(&tag));
+            request.extensions_mut().insert(axum::extract::ConnectInfo(peer));
+            router.clone().oneshot(request)
+        });
+        let io = TokioIo::new(Metered::new(socket, meter));
+        let connection = http1::Builder::new()
+            .half_close(true)
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(WRITE_BUFFER_BYTES_MAX)
+            .serve_connection(io, service)
+            .with_upgrades();
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::trace!(%error, "a connection ended");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Counts the bytes of a listener's connections where they are written.
+//!
+//! Rule: what the socket took is counted, once, whoever wrote it: bodies, headers, WebSocket
+//! frames. A peer that takes nothing for too long is cut off here.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Sleep;
+
+/// A connection that takes no byte of what waits for it for so long is closed: longer than any
+/// retransmission that succeeds, and short enough to free what it holds.
+const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
+
+/// All connections of one listener.
+#[derive(Debug, Default)]
+pub(crate) struct ListenerMeter {
+    pub(crate) sent_bytes: AtomicU64,
+    pub(crate) received_bytes: AtomicU64,
+    /// Part of `sent_bytes` that went over connections after they became WebSockets.
+    pub(crate) control_bytes: AtomicU64,
+    /// Body bytes of segments and init sections.
+    pub(crate) media_bytes: AtomicU64,
+    /// Body bytes of playlists.
+    pub(crate) playlist_bytes: AtomicU64,
+    pub(crate) connections: AtomicUsize,
+}
+
+impl ListenerMeter {
+    pub(crate) fn read(counter: &AtomicU64) -> u64 {
+        counter.load(Ordering::Relaxed)
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct ConnectionMeter {
+    listener: Arc<ListenerMeter>,
+    is_control: AtomicBool,
+    /// Held as long as anybody holds the socket, so a WebSocket counts as a connection too.
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl ConnectionMeter {
+    pub(crate) fn new(listener: &Arc<ListenerMeter>, permit: Option<OwnedSemaphorePermit>) -> Self {
+        listener.connections.fetch_add(1, Ordering::Relaxed);
+        let is_control = AtomicBool::new(false);
+        Self { listener: Arc::clone(listener), is_control, _permit: permit }
+    }
+
+    /// From now on the connection is a WebSocket.
+    pub(crate) fn becomes_control(&self) {
+        self.is_control.store(true, Ordering::Relaxed);
+    }
+
+    fn wrote(&self, bytes: usize) {
+        let bytes = bytes as u64;
+        self.listener.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if self.is_control.load(Ordering::Relaxed) {
+            self.listener.control_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for ConnectionMeter {
+    fn drop(&mut self) {
+        self.listener.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A connection whose bytes are counted.
+pub(crate) struct Metered<S> {
+    socket: S,
+    meter: Arc<ConnectionMeter>,
+    /// Runs while the peer takes nothing.
+    stall: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Metered<S> {
+    pub(crate) const fn new(socket: S, meter: Arc<ConnectionMeter>) -> Self {
+        Self { socket, meter, stall: None }
+    }
+
+    fn after_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match poll {
+            Poll::Ready(result) => {
+                self.stall = None;
+                if let Ok(bytes) = result {
+                    self.meter.wrote(bytes);
+                }
+                Poll::Ready(result)
+            }
+            Poll::Pending => {
+                let sleep = || Box::pin(tokio::time::sleep(WRITE_STALL_MAX));
+                let stall = self.stall.get_or_insert_with(sleep);
+                match stall.as_mut().poll(cx) {
+                    Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+                    Poll::Pending => Poll::Pending,
+                }
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let poll = Pin::new(&mut self.socket).poll_read(cx, buf);
+        let read = (buf.filled().len() - before) as u64;
+        self.meter.listener.received_bytes.fetch_add(read, Ordering::Relaxed);
+        poll
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.after_write(cx, poll)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        self.after_write(cx, poll)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_are_counted_and_a_stalled_peer_is_cut_off() {
+        let listener = Arc::new(ListenerMeter::default());
+        let meter = Arc::new(ConnectionMeter::new(&listener, None));
+        let (near, mut far) = tokio::io::duplex(100);
+        let mut near = Metered::new(near, Arc::clone(&meter));
+        near.write_all(&[0; 40]).await.unwrap();
+        meter.becomes_control();
+        near.write_all(&[0; 30]).await.unwrap();
+        far.write_all(&[0; 7]).await.unwrap();
+        near.read_exact(&mut [0; 7]).await.unwrap();
+        assert_eq!(ListenerMeter::read(&listener.sent_bytes), 70);
+        assert_eq!(ListenerMeter::read(&listener.control_bytes), 30);
+        assert_eq!(ListenerMeter::read(&listener.received_bytes), 7);
+        let error = near.write_all(&[0; 100]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(ListenerMeter::read(&listener.sent_bytes), 100);
+        drop((near, meter));
+        assert_eq!(listener.connections.load(Ordering::Relaxed), 0);
+    }
+}

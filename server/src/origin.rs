@@ -1,0 +1,155 @@
+//! The origin: streams on disk, their newest bytes in memory, their digests signed.
+//!
+//! Rule: a playlist never names an absent segment, a number never stands for two segments, and a
+//! digest is made once. It knows no HTTP and no viewer.
+
+mod encoder_playlist;
+mod files;
+mod load;
+pub(crate) mod object;
+mod publish;
+mod signing;
+mod state;
+mod stream;
+mod track;
+mod uploads;
+mod view;
+
+pub(crate) use publish::NewSegment;
+use state::RenditionState;
+pub(crate) use state::{Header, Lines};
+pub(crate) use stream::{News, PushError, Stream, Taken};
+pub(crate) use view::Playlist;
+
+use crate::config::{Config, DEMO_STREAM, IngestKey};
+use shoal_wire::{OriginKey, StreamName};
+use std::collections::BTreeMap;
+use std::fs::TryLockError;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use stream::Signer;
+use tokio::sync::mpsc;
+
+/// How often streams are looked at for segments that never came.
+const SETTLE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What a stream may hold.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    keep_segments: usize,
+    playlist_segments: usize,
+    cache_bytes_max: usize,
+    renditions_max: usize,
+    /// Pushed and not named yet: two of the largest bodies, one for each of two renditions.
+    uploads_bytes_max: usize,
+}
+
+impl Limits {
+    /// How many segments the rendition's playlist shows.
+    fn window(&self, rendition: &RenditionState) -> usize {
+        let shown = match self.playlist_segments {
+            0 => rendition.header.window,
+            set => set,
+        };
+        shown.clamp(1, self.keep_segments / 2)
+    }
+}
+
+/// All streams.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    streams: BTreeMap<StreamName, Arc<Stream>>,
+    signer: Arc<Signer>,
+    /// Held while this process uses the data directory.
+    _lock: std::fs::File,
+}
+
+/// Why the data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    #[error("another shoal-server uses {}: choose another directory with --data-dir", .0.display())]
+    InUse(PathBuf),
+    #[error("cannot use {}: {error} (choose another place with --data-dir)", path.display())]
+    Io { path: PathBuf, error: std::io::Error },
+}
+
+impl Origin {
+    /// Opens the data directory and every stream in the configuration.
+    pub(crate) fn open(config: &Config, news: &mpsc::Sender<News>) -> Result<Self, OpenError> {
+        let dir = config.server.data_dir.as_path();
+        let failed = |error| OpenError::Io { path: dir.to_path_buf(), error };
+        std::fs::create_dir_all(dir).map_err(failed)?;
+        let lock = lock(dir)?;
+        let signer = signing::load_or_make(&dir.join("signing.key")).map_err(failed)?;
+        let signer = Arc::new(Signer(signer));
+        let limits = Limits {
+            keep_segments: config.origin.keep_segments.0,
+            playlist_segments: config.origin.playlist_segments,
+            cache_bytes_max: config.origin.cache_mib_max.bytes(),
+            renditions_max: config.origin.renditions_max.0,
+            uploads_bytes_max: 2 * config.ingest.body_mib_max.bytes(),
+        };
+        let mut named: Vec<(StreamName, Option<IngestKey>)> = Vec::new();
+        for stream in &config.streams {
+            named.push((stream.name.clone(), Some(stream.ingest_key.clone())));
+        }
+        if config.demo.channel {
+            named.push((DEMO_STREAM.parse().expect("demo is a stream name"), None));
+        }
+        let mut streams = BTreeMap::new();
+        for (name, key) in named {
+            let dir = dir.join("streams").join(name.as_str());
+            let loaded = load::load(&dir, &signer, &limits).map_err(failed)?;
+            let identity = (name.clone(), key, dir);
+            let signer = Arc::clone(&signer);
+            let stream = Stream::new(identity, signer, limits.clone(), loaded, news.clone());
+            streams.insert(name, Arc::new(stream));
+        }
+        Ok(Self { streams, signer, _lock: lock })
+    }
+
+    /// The stream of that name.
+    pub(crate) fn stream(&self, name: &str) -> Option<&Arc<Stream>> {
+        self.streams.get(&name.parse().ok()?)
+    }
+
+    /// All streams by name.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = &Arc<Stream>> {
+        self.streams.values()
+    }
+
+    /// The key that viewers check digests with.
+    pub(crate) fn key(&self) -> OriginKey {
+        self.signer.key()
+    }
+
+    /// Looks after segments that never came, for ever.
+    pub(crate) async fn keep_settling(self: Arc<Self>) {
+        let mut interval = tokio::time::interval(SETTLE_INTERVAL);
+        loop {
+            interval.tick().await;
+            for stream in self.streams() {
+                if let Err(error) = stream.settle().await {
+                    tracing::warn!(stream = %stream.name, %error, "cannot publish; trying again");
+                }
+            }
+        }
+    }
+}
+
+fn lock(dir: &Path) -> Result<std::fs::File, OpenError> {
+    let failed = |error| OpenError::Io { path: dir.to_path_buf(), error };
+    let file = std::fs::File::create(dir.join("lock")).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(dir.to_path_buf())),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,290 @@
+//! Publication: a segment becomes an object with a number, a digest and a line in a playlist.
+//!
+//! Rule: bytes and digest are on disk first, then the state that names them, then the playlist that
+//! shows them, then the tracker hears of it. If a step fails, nothing of the later ones happened.
+
+use super::object::{StoredObject, Traffic, etag, extension, is_shared};
+use super::state::{InitRecord, Lines, RenditionState, SegmentRecord};
+use super::stream::{News, Stream, Writer};
+use super::view::{Playlist, RenditionView};
+use super::{files, unix_ms};
+use bytes::Bytes;
+use shoal_wire::tracker_message::RenditionInfo;
+use shoal_wire::{CHUNK_SIZE, DecodeError, Digest, ObjectId, SignedDigest};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A segment that is complete and to be published.
+#[derive(Clone, Debug)]
+pub(crate) struct NewSegment {
+    pub(crate) bytes: Bytes,
+    pub(crate) hash: blake3::Hash,
+    /// The name that it was pushed under; only its extension is kept.
+    pub(crate) name: String,
+    pub(crate) duration: Duration,
+    /// Its lines, but for the URI.
+    pub(crate) lines: Lines,
+}
+
+/// Why a segment was not published.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PublishError {
+    /// The disk's fault: it may be tried again.
+    #[error("cannot store: {0}")]
+    Store(#[from] std::io::Error),
+    /// The segment's: it never can be.
+    #[error("no digest can be made: {0}")]
+    Digest(#[from] DecodeError),
+}
+
+impl Stream {
+    /// Publishes the next segment of rendition `index`; its track moves on with it.
+    pub(super) async fn publish(
+        &self,
+        writer: &mut Writer,
+        index: usize,
+        segment: NewSegment,
+    ) -> Result<ObjectId, PublishError> {
+        let rendition = &writer.state.renditions[index];
+        let id = ObjectId::segment(rendition.id, rendition.epoch, rendition.counters.next_msn);
+        let extension = extension(&segment.name).unwrap_or("bin");
+        let file = format!("{}.{extension}", id.file_stem());
+        let mut lines = segment.lines;
+        lines.uri.clone_from(&file);
+        // Nothing before it: nothing to be discontinuous with.
+        lines.discontinuity &= rendition.counters.next_msn > 0;
+        if lines.keys.is_empty() && rendition.counters.keyed {
+            lines.keys.push("#EXT-X-KEY:METHOD=NONE".into());
+        }
+        let record = SegmentRecord {
+            object: id,
+            file,
+            len: segment.bytes.len() as u64,
+            hash: segment.hash.to_hex().to_string(),
+            duration: segment.duration,
+            discontinuity_sequence: rendition.counters.discontinuities,
+            published_unix_ms: unix_ms(),
+            lines,
+        };
+        let shared = is_shared(&record.file);
+        let digest = if shared {
+            Some(Arc::new(self.sign(&self.digest(rendition, &record, &segment.bytes))?))
+        } else {
+            None
+        };
+        let object = self.store(&record, &segment.bytes, digest.clone()).await?;
+        let before = {
+            let rendition = &mut writer.state.renditions[index];
+            let before = (rendition.counters, rendition.track.clone());
+            rendition.track.published(&segment.hash, self.limits.keep_segments);
+            rendition.record(record, digest.as_deref());
+            before
+        };
+        let removed = self.trim(writer, index);
+        if let Err(error) = self.save(writer, false).await {
+            let rendition = &mut writer.state.renditions[index];
+            (rendition.counters, rendition.track) = before;
+            rendition.segments.pop_back();
+            return Err(error.into());
+        }
+        self.show(writer, index, Some((&object, segment.bytes)));
+        self.remove(writer, &removed).await;
+        if let Some(digest) = digest {
+            self.tell(News::Published { stream: self.name.clone(), digest }).await;
+        }
+        Ok(id)
+    }
+
+    /// Publishes the end of rendition `index`.
+    pub(super) async fn publish_end(
+        &self,
+        writer: &mut Writer,
+        index: usize,
+    ) -> Result<(), PublishError> {
+        let rendition = &writer.state.renditions[index];
+        let id = ObjectId::segment(rendition.id, rendition.epoch, rendition.counters.next_msn);
+        let signed = Arc::new(self.sign(&Digest {
+            stream: self.name.clone(),
+            object: id,
+            ordinal: rendition.counters.ordinal,
+            byte_len: 0,
+            chunk_size: CHUNK_SIZE,
+            substreams: rendition.counters.substreams.unwrap_or(1),
+            duration: Duration::ZERO,
+            published_unix_ms: unix_ms(),
+            discontinuity_sequence: rendition.counters.discontinuities,
+            end_of_stream: true,
+            playlist_lines: "#EXT-X-ENDLIST\n".into(),
+            hashes: Vec::new(),
+        })?);
+        files::replace(&self.digest_path(id), signed.encoded(), false).await?;
+        writer.state.renditions[index].end = Some(id);
+        self.save(writer, false).await?;
+        self.view_mut().digests.insert(id, Arc::clone(&signed));
+        self.show(writer, index, None);
+        tracing::info!(stream = %self.name, rendition = index, msn = id.msn, "the stream ended");
+        self.tell(News::Published { stream: self.name.clone(), digest: signed }).await;
+        Ok(())
+    }
+
+    /// Stores an init section unless rendition `index` has it; its name in URLs.
+    pub(super) async fn publish_init(
+        &self,
+        writer: &mut Writer,
+        index: usize,
+        pushed_as: &str,
+        bytes: Bytes,
+        hash: &blake3::Hash,
+    ) -> Result<String, PublishError> {
+        let rendition = &mut writer.state.renditions[index];
+        let hash = hash.to_hex().to_string();
+        let same = |init: &&InitRecord| init.pushed_as == pushed_as && init.hash == hash;
+        if let Some(init) = rendition.inits.iter().rev().find(same) {
+            return Ok(init.file.clone());
+        }
+        let (id, epoch) = (rendition.id.0, rendition.epoch.0);
+        let extension = extension(pushed_as).unwrap_or("mp4");
+        let file = format!("{id}-{epoch}-init{}.{extension}", rendition.inits_made);
+        let path = self.objects_dir().join(&file);
+        files::replace(&path, &bytes, false).await?;
+        let len = bytes.len() as u64;
+        let traffic = Traffic::new(None, len, unix_ms());
+        let object = Arc::new(StoredObject::new(path, etag(&hash), None, traffic));
+        rendition.inits_made += 1;
+        let pushed_as = pushed_as.to_owned();
+        rendition.inits.push_back(InitRecord { file: file.clone(), pushed_as, len, hash });
+        self.view_mut().add_object(&object);
+        writer.cache.insert(object, bytes);
+        Ok(file)
+    }
+
+    fn digest(&self, rendition: &RenditionState, record: &SegmentRecord, bytes: &[u8]) -> Digest {
+        let byte_len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let chunk_size = Digest::chunk_size_for(byte_len);
+        Digest {
+            stream: self.name.clone(),
+            object: record.object,
+            ordinal: rendition.counters.ordinal,
+            byte_len,
+            chunk_size,
+            substreams: rendition
+                .counters
+                .substreams
+                .unwrap_or_else(|| Digest::substreams_for(byte_len, chunk_size)),
+            duration: record.duration,
+            published_unix_ms: record.published_unix_ms,
+            discontinuity_sequence: record.discontinuity_sequence,
+            end_of_stream: false,
+            playlist_lines: record.lines.whole(),
+            hashes: Digest::hash_chunks(bytes, chunk_size),
+        }
+    }
+
+    fn sign(&self, digest: &Digest) -> Result<SignedDigest, DecodeError> {
+        self.signer.sign(digest.clone())
+    }
+
+    async fn store(
+        &self,
+        record: &SegmentRecord,
+        bytes: &[u8],
+        digest: Option<Arc<SignedDigest>>,
+    ) -> std::io::Result<Arc<StoredObject>> {
+        let path = self.objects_dir().join(&record.file);
+        files::replace(&path, bytes, false).await?;
+        if let Some(digest) = &digest {
+            files::replace(&self.digest_path(record.object), digest.encoded(), false).await?;
+        }
+        Ok(Arc::new(record.stored(path, digest)))
+    }
+
+    /// Takes what is past the limit out of the state; the files to delete.
+    fn trim(&self, writer: &mut Writer, index: usize) -> Vec<String> {
+        let mut removed = Vec::new();
+        let rendition = &mut writer.state.renditions[index];
+        while rendition.segments.len() > self.limits.keep_segments {
+            removed.extend(rendition.segments.pop_front().map(|segment| segment.file));
+        }
+        let segments = &rendition.segments;
+        let used = |init: &InitRecord| {
+            let uri = format!("\"{}\"", init.file);
+            segments.iter().any(|segment| {
+                segment.lines.map.as_ref().is_some_and(|map| map.contains(&uri))
+            })
+        };
+        // The newest stays: a segment that names it may be on its way.
+        while rendition.inits.len() > 1 && !used(&rendition.inits[0]) {
+            removed.extend(rendition.inits.pop_front().map(|init| init.file));
+        }
+        removed
+    }
+
+    /// Makes the new state of rendition `index` visible, with its new object.
+    pub(super) fn show(
+        &self,
+        writer: &mut Writer,
+        index: usize,
+        new: Option<(&Arc<StoredObject>, Bytes)>,
+    ) {
+        let rendition = &writer.state.renditions[index];
+        let mut view = self.view_mut();
+        if let Some((object, bytes)) = new {
+            view.add_object(object);
+            writer.cache.insert(Arc::clone(object), bytes);
+        }
+        if let Some(text) = rendition.render(self.limits.window(rendition)) {
+            let playlist = Playlist::new(text, rendition.header.target_s);
+            view.playlists.insert(rendition.playlist.clone(), playlist);
+        }
+        view.epoch = writer.state.epoch.0;
+        view.renditions = writer.state.renditions.iter().map(RenditionState::view).collect();
+    }
+
+    async fn remove(&self, writer: &mut Writer, removed: &[String]) {
+        for file in removed {
+            let object = self.view_mut().remove_object(file);
+            let Some(object) = object else { continue };
+            writer.cache.remove(&object);
+            let mut paths = vec![object.path.clone()];
+            paths.extend(object.traffic.object.map(|id| self.digest_path(id)));
+            for path in paths {
+                // What cannot be deleted now is swept at the next start.
+                let _ = tokio::fs::remove_file(path).await;
+            }
+        }
+    }
+}
+
+impl SegmentRecord {
+    pub(super) fn stored(
+        &self,
+        path: std::path::PathBuf,
+        digest: Option<Arc<SignedDigest>>,
+    ) -> StoredObject {
+        let traffic = Traffic::new(Some(self.object), self.len, self.published_unix_ms);
+        StoredObject::new(path, etag(&self.hash), digest, traffic)
+    }
+}
+
+impl RenditionState {
+    /// Takes a stored segment into the state.
+    fn record(&mut self, record: SegmentRecord, digest: Option<&SignedDigest>) {
+        let counters = &mut self.counters;
+        counters.next_msn += 1;
+        counters.discontinuities += u64::from(record.lines.discontinuity);
+        counters.keyed |= !record.lines.keys.is_empty();
+        if let Some(digest) = digest {
+            counters.ordinal += 1;
+            counters.substreams = Some(digest.substreams);
+        }
+        self.segments.push_back(record);
+    }
+
+    pub(super) fn view(&self) -> RenditionView {
+        RenditionView {
+            info: RenditionInfo { rendition: self.id, playlist: self.playlist.clone() },
+            substreams: self.counters.substreams,
+            last_msn: self.segments.back().map(|segment| segment.object.msn),
+        }
+    }
+}

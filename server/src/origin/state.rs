@@ -1,0 +1,281 @@
+//! What of a stream outlives the process: epoch, renditions, segments, where the encoder was.
+//!
+//! Rule: the file is replaced atomically, and before anything that it describes is shown to
+//! anybody. So after a crash no number is used twice, and no playlist goes back.
+
+use super::encoder_playlist::MediaPlaylist;
+use super::track::Track;
+use serde::{Deserialize, Serialize};
+use shoal_wire::{Epoch, ObjectId, RenditionId};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// One stream.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct StreamState {
+    /// The newest epoch of any rendition; 0 before the first.
+    pub(crate) epoch: Epoch,
+    /// By number.
+    pub(crate) renditions: Vec<RenditionState>,
+    /// Master playlists by path, as they were pushed.
+    pub(crate) masters: BTreeMap<String, String>,
+}
+
+/// One media playlist.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RenditionState {
+    pub(crate) id: RenditionId,
+    /// Its path in the stream.
+    pub(crate) playlist: String,
+    pub(crate) epoch: Epoch,
+    pub(crate) counters: Counters,
+    pub(crate) header: Header,
+    /// The object whose digest says that the stream ended, while it has.
+    pub(crate) end: Option<ObjectId>,
+    pub(crate) inits: VecDeque<InitRecord>,
+    pub(crate) inits_made: u64,
+    pub(crate) segments: VecDeque<SegmentRecord>,
+    pub(crate) track: Track,
+}
+
+/// What each publication moves on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counters {
+    /// The next segment's media sequence number.
+    pub(crate) next_msn: u64,
+    /// Objects with a digest so far.
+    pub(crate) ordinal: u64,
+    /// K, fixed by the first object.
+    pub(crate) substreams: Option<u8>,
+    /// EXT-X-DISCONTINUITY tags so far.
+    pub(crate) discontinuities: u64,
+    /// Whether any segment was encrypted: then clear ones have to say so.
+    pub(crate) keyed: bool,
+}
+
+/// What the playlist says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Header {
+    pub(crate) version: u32,
+    pub(crate) target_s: u64,
+    pub(crate) independent: bool,
+    /// Most segments that this life of the encoder showed at once.
+    pub(crate) window: usize,
+}
+
+/// A stored segment.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SegmentRecord {
+    pub(crate) object: ObjectId,
+    /// Its name in URLs and on disk.
+    pub(crate) file: String,
+    pub(crate) len: u64,
+    /// BLAKE3 of its bytes, in hex.
+    pub(crate) hash: String,
+    pub(crate) duration: Duration,
+    /// EXT-X-DISCONTINUITY tags before this segment's own lines.
+    pub(crate) discontinuity_sequence: u64,
+    pub(crate) published_unix_ms: u64,
+    pub(crate) lines: Lines,
+}
+
+/// A stored init section.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct InitRecord {
+    /// Its name in URLs and on disk.
+    pub(crate) file: String,
+    /// The name that the encoder gave it.
+    pub(crate) pushed_as: String,
+    pub(crate) len: u64,
+    pub(crate) hash: String,
+}
+
+/// A segment's lines in the playlist.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Lines {
+    pub(crate) discontinuity: bool,
+    /// EXT-X-KEY lines in force.
+    pub(crate) keys: Vec<String>,
+    /// EXT-X-MAP line in force.
+    pub(crate) map: Option<String>,
+    pub(crate) tags: Vec<String>,
+    pub(crate) uri: String,
+}
+
+impl Lines {
+    /// All lines, standing on their own: key and map in force are among them.
+    pub(crate) fn whole(&self) -> String {
+        let mut out = String::new();
+        self.write(&mut out, &[], None);
+        out
+    }
+
+    /// Writes the lines after a segment with these `keys` and this `map`, which are not repeated.
+    pub(crate) fn write(&self, out: &mut String, keys: &[String], map: Option<&String>) {
+        let mut line = |line: &str| {
+            out.push_str(line);
+            out.push('\n');
+        };
+        if self.discontinuity {
+            line("#EXT-X-DISCONTINUITY");
+        }
+        if self.keys != keys {
+            self.keys.iter().for_each(|key| line(key));
+        }
+        if self.map.as_ref() != map {
+            self.map.iter().for_each(|map| line(map));
+        }
+        self.tags.iter().for_each(|tag| line(tag));
+        line(&self.uri);
+    }
+}
+
+impl RenditionState {
+    pub(crate) fn new(id: RenditionId, playlist: &str, epoch: Epoch) -> Self {
+        Self {
+            id,
+            playlist: playlist.to_owned(),
+            epoch,
+            counters: Counters::default(),
+            header: Header::default(),
+            end: None,
+            inits: VecDeque::new(),
+            inits_made: 0,
+            segments: VecDeque::new(),
+            track: Track::default(),
+        }
+    }
+
+    /// Takes over what the encoder's playlist says of itself.
+    pub(crate) fn header_from(&mut self, playlist: &MediaPlaylist, restarted: bool) {
+        let window = if restarted { 0 } else { self.header.window };
+        let longest = playlist.entries.iter().map(|entry| entry.duration.as_secs_f64().round());
+        let longest = longest.fold(0.0, f64::max) as u64;
+        self.header = Header {
+            version: playlist.version.max(self.header.version),
+            target_s: playlist.target_s.max(longest).max(self.header.target_s),
+            independent: playlist.independent,
+            window: window.max(playlist.entries.len()),
+        };
+    }
+
+    /// The media playlist of the newest `window` segments (RFC 8216, 4.3.3), or none without any.
+    pub(crate) fn render(&self, window: usize) -> Option<String> {
+        use std::fmt::Write;
+        let skip = self.segments.len().saturating_sub(window);
+        let first = self.segments.get(skip)?;
+        let mut out = String::with_capacity(4096);
+        let header = &self.header;
+        write!(
+            out,
+            "#EXTM3U\n#EXT-X-VERSION:{}\n#EXT-X-TARGETDURATION:{}\n#EXT-X-MEDIA-SEQUENCE:{}\n\
+             #EXT-X-DISCONTINUITY-SEQUENCE:{}\n",
+            header.version.max(3),
+            header.target_s.max(1),
+            first.object.msn,
+            first.discontinuity_sequence
+        )
+        .expect("writing to a string cannot fail");
+        if header.independent {
+            out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
+        }
+        let (mut keys, mut map): (&[String], _) = (&[], None);
+        for segment in self.segments.iter().skip(skip) {
+            segment.lines.write(&mut out, keys, map);
+            (keys, map) = (&segment.lines.keys, segment.lines.map.as_ref());
+        }
+        if self.end.is_some() {
+            out.push_str("#EXT-X-ENDLIST\n");
+        }
+        Some(out)
+    }
+}
+
+impl StreamState {
+    /// Where the rendition shown at `playlist` stands in the list, if there is one.
+    pub(crate) fn rendition_at(&self, playlist: &str) -> Option<usize> {
+        self.renditions.iter().position(|rendition| rendition.playlist == playlist)
+    }
+
+    /// Adds a rendition, in the newest epoch.
+    pub(crate) fn add_rendition(&mut self, playlist: &str) -> usize {
+        let index = self.renditions.len();
+        let id = RenditionId(u16::try_from(index).expect("the number of renditions is limited"));
+        self.epoch = self.epoch.max(Epoch(1));
+        self.renditions.push(RenditionState::new(id, playlist, self.epoch));
+        index
+    }
+
+    /// The encoder of rendition `index` began anew. Renditions of one encoder restart together: the
+    /// first that is seen makes the epoch, the others follow into it.
+    pub(crate) fn restart(&mut self, index: usize) -> Epoch {
+        let rendition = &mut self.renditions[index];
+        if rendition.epoch >= self.epoch {
+            self.epoch = Epoch(self.epoch.0 + 1);
+        }
+        rendition.epoch = self.epoch;
+        rendition.end = None;
+        rendition.track.discontinue();
+        rendition.epoch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(msn: u64, lines: Lines, discontinuity_sequence: u64) -> SegmentRecord {
+        SegmentRecord {
+            object: ObjectId::segment(RenditionId(0), Epoch(1), msn),
+            file: format!("0-1-{msn}.ts"),
+            len: 1,
+            hash: String::new(),
+            duration: Duration::from_secs(2),
+            discontinuity_sequence,
+            published_unix_ms: 0,
+            lines,
+        }
+    }
+
+    fn lines(uri: &str, key: &str, discontinuity: bool) -> Lines {
+        Lines {
+            discontinuity,
+            keys: vec![key.into()],
+            map: Some("#MAP".into()),
+            tags: vec!["#EXTINF:2,".into()],
+            uri: uri.into(),
+        }
+    }
+
+    #[test]
+    fn keys_and_maps_are_repeated_only_when_they_change() {
+        let mut rendition = RenditionState::new(RenditionId(0), "i.m3u8", Epoch(1));
+        assert_eq!(rendition.render(3), None);
+        for (msn, key, discontinuity, sequence) in
+            [(0, "#A", false, 0), (1, "#A", true, 0), (2, "#B", false, 1)]
+        {
+            let lines = lines(&format!("{msn}.ts"), key, discontinuity);
+            rendition.segments.push_back(segment(msn, lines, sequence));
+        }
+        rendition.header.target_s = 2;
+        assert_eq!(
+            rendition.render(2).unwrap(),
+            "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:1\n\
+             #EXT-X-DISCONTINUITY-SEQUENCE:0\n#EXT-X-DISCONTINUITY\n#A\n#MAP\n#EXTINF:2,\n1.ts\n\
+             #B\n#EXTINF:2,\n2.ts\n"
+        );
+        assert!(rendition.render(1).unwrap().contains("DISCONTINUITY-SEQUENCE:1\n#B\n#MAP\n"));
+        rendition.end = Some(ObjectId::segment(RenditionId(0), Epoch(1), 3));
+        assert!(rendition.render(9).unwrap().ends_with("2.ts\n#EXT-X-ENDLIST\n"));
+    }
+
+    #[test]
+    fn renditions_of_one_encoder_restart_together() {
+        let mut state = StreamState::default();
+        let (a, b) = (state.add_rendition("a.m3u8"), state.add_rendition("b.m3u8"));
+        assert_eq!(state.restart(a), Epoch(2));
+        assert_eq!(state.restart(b), Epoch(2));
+        assert_eq!(state.restart(b), Epoch(3));
+        assert_eq!(state.restart(a), Epoch(3));
+    }
+}

@@ -1,0 +1,131 @@
+//! Complete uploads that no playlist has named yet.
+//!
+//! Rule: bounded in bytes and in age; what an encoder never names is forgotten. An upload is here
+//! only when its whole body has come; while it comes, only its name is.
+
+use bytes::Bytes;
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+/// Longest that an upload waits to be named. Encoders name a segment right after pushing it.
+const AGE_MAX: Duration = Duration::from_secs(60);
+
+/// Uploads of one stream.
+#[derive(Debug)]
+pub(crate) struct Uploads {
+    by_name: HashMap<String, Upload>,
+    /// Names from the oldest to the newest; a name that was replaced or taken stands here in vain.
+    order: VecDeque<(String, Instant)>,
+    coming: HashMap<String, usize>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+/// One complete upload.
+#[derive(Clone, Debug)]
+pub(crate) struct Upload {
+    pub(crate) bytes: Bytes,
+    pub(crate) hash: blake3::Hash,
+    at: Instant,
+}
+
+impl Uploads {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self {
+            by_name: HashMap::new(),
+            order: VecDeque::new(),
+            coming: HashMap::new(),
+            bytes: 0,
+            bytes_max,
+        }
+    }
+
+    /// The body of `name` begins to come.
+    pub(crate) fn begin(&mut self, name: &str) {
+        *self.coming.entry(name.to_owned()).or_default() += 1;
+    }
+
+    /// The body of `name` came or failed.
+    pub(crate) fn end(&mut self, name: &str) {
+        if let Some(count) = self.coming.get_mut(name) {
+            *count -= 1;
+            if *count == 0 {
+                self.coming.remove(name);
+            }
+        }
+    }
+
+    /// Whether a body of `name` is coming just now.
+    pub(crate) fn is_coming(&self, name: &str) -> bool {
+        self.coming.contains_key(name)
+    }
+
+    /// Adds a complete upload in place of an earlier one of that name.
+    pub(crate) fn insert(&mut self, name: &str, bytes: Bytes, hash: blake3::Hash, now: Instant) {
+        self.remove(name);
+        self.bytes += bytes.len();
+        self.by_name.insert(name.to_owned(), Upload { bytes, hash, at: now });
+        self.order.push_back((name.to_owned(), now));
+        self.expire(now);
+    }
+
+    pub(crate) fn peek(&self, name: &str) -> Option<&Upload> {
+        self.by_name.get(name)
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) -> Option<Upload> {
+        let upload = self.by_name.remove(name)?;
+        self.bytes -= upload.bytes.len();
+        Some(upload)
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while let Some((name, at)) = self.order.front() {
+            let current = self.by_name.get(name).is_some_and(|upload| upload.at == *at);
+            let old = now.saturating_duration_since(*at) > AGE_MAX;
+            if current && !old && self.bytes <= self.bytes_max {
+                break;
+            }
+            let (name, _) = self.order.pop_front().expect("front was there");
+            if current {
+                self.remove(&name);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_and_age_are_bounded() {
+        let start = Instant::now();
+        let mut uploads = Uploads::new(100);
+        let mut add = |uploads: &mut Uploads, name: &str, len: usize, at: Duration| {
+            let bytes = Bytes::from(vec![0; len]);
+            let hash = blake3::hash(&bytes);
+            uploads.insert(name, bytes, hash, start + at);
+        };
+        add(&mut uploads, "a", 60, Duration::ZERO);
+        add(&mut uploads, "a", 70, Duration::ZERO);
+        assert_eq!(uploads.peek("a").map(|upload| upload.bytes.len()), Some(70));
+        add(&mut uploads, "b", 40, Duration::from_secs(1));
+        assert!(uploads.peek("a").is_none(), "over 100 bytes the oldest goes");
+        add(&mut uploads, "c", 1, Duration::from_secs(62));
+        assert!(uploads.peek("b").is_none(), "unnamed for a minute");
+        assert!(uploads.remove("c").is_some());
+        assert_eq!(uploads.bytes, 0);
+    }
+
+    #[test]
+    fn what_is_coming_is_counted() {
+        let mut uploads = Uploads::new(100);
+        uploads.begin("a");
+        uploads.begin("a");
+        uploads.end("a");
+        assert!(uploads.is_coming("a"));
+        uploads.end("a");
+        assert!(!uploads.is_coming("a"));
+    }
+}

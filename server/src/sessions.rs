@@ -1,0 +1,99 @@
+//! Sessions of viewers with the tracker.
+//!
+//! Rule: one task owns all trackers by value (`hub`); one task per session owns its socket
+//! (`session`). Between them are bounded queues and nothing shared.
+
+mod core;
+mod hub;
+mod session;
+mod swarm;
+
+pub(crate) use hub::Hub;
+pub(crate) use session::serve;
+pub(crate) use swarm::SwarmStatus;
+
+use crate::config::TrackerConfig;
+use crate::metrics::Metrics;
+use crate::origin::Origin;
+use axum::extract::ws::Utf8Bytes;
+use shoal_tracker::Profile;
+use shoal_wire::tracker_message::{RefuseCode, Resume};
+use shoal_wire::{ClientMessage, PeerId, StreamName};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+/// Most commands that wait for the hub: a burst of a few messages from each of a thousand viewers.
+/// When it is full, sessions wait and read no more.
+const COMMANDS_MAX: usize = 4096;
+
+/// What sessions need.
+#[derive(Clone)]
+pub(crate) struct SessionEntry {
+    hub: mpsc::Sender<Command>,
+    origin: Arc<Origin>,
+    metrics: Arc<Metrics>,
+    config: Arc<TrackerConfig>,
+}
+
+/// What the hub is told.
+enum Command {
+    /// A viewer said hello.
+    Join(Box<Joining>),
+    /// A viewer said something else.
+    Message { stream: StreamName, peer: PeerId, message: ClientMessage },
+    /// A session ended.
+    Leave { stream: StreamName, peer: PeerId },
+    /// The operator asks.
+    Status { reply: oneshot::Sender<Vec<SwarmStatus>> },
+    /// The server stops: send everybody away.
+    Stop { reply: oneshot::Sender<()> },
+}
+
+struct Joining {
+    stream: StreamName,
+    profile: Profile,
+    resume: Option<Resume>,
+    outbox: mpsc::Sender<Utf8Bytes>,
+    reply: oneshot::Sender<Result<PeerId, Refused>>,
+}
+
+/// Why a session is not wanted.
+#[derive(Clone, Debug)]
+struct Refused {
+    code: RefuseCode,
+    message: String,
+}
+
+impl SessionEntry {
+    /// The entry, and the queue that the hub is to read.
+    pub(crate) fn new(
+        origin: Arc<Origin>,
+        metrics: Arc<Metrics>,
+        config: &TrackerConfig,
+    ) -> (Self, HubInbox) {
+        let (hub, inbox) = mpsc::channel(COMMANDS_MAX);
+        let config = Arc::new(config.clone());
+        (Self { hub, origin, metrics, config }, HubInbox(inbox))
+    }
+
+    /// How the swarms do; empty while the server stops.
+    pub(crate) async fn status(&self) -> Vec<SwarmStatus> {
+        let (reply, answer) = oneshot::channel();
+        if self.hub.send(Command::Status { reply }).await.is_err() {
+            return Vec::new();
+        }
+        answer.await.unwrap_or_default()
+    }
+
+    /// Tells every viewer to come back later, and ends their sessions.
+    pub(crate) async fn stop(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.hub.send(Command::Stop { reply }).await.is_ok() {
+            // No answer means that it has stopped already.
+            let _ = answer.await;
+        }
+    }
+}
+
+/// What the hub reads.
+pub(crate) struct HubInbox(mpsc::Receiver<Command>);

@@ -1,0 +1,365 @@
+//! The task that owns every tracker: feeds it, carries out what it asks for, wakes it in time.
+//!
+//! Rule: it never waits for a viewer. A viewer whose queue is full is sent away; its links live on
+//! and it comes back. What goes to many is serialised once.
+
+use super::core::Core;
+use super::swarm::{Members, SwarmStatus};
+use super::{Command, HubInbox, Joining, Refused, SessionEntry};
+use crate::origin::News;
+use axum::extract::ws::Utf8Bytes;
+use shoal_tracker::{Input, Output, Published};
+use shoal_wire::tracker_message::{IceServer, LinkState, RefuseCode, Report};
+use shoal_wire::{
+    ByteSize, ClientMessage, Instant, ObjectId, PROTOCOL, PeerId, ServerMessage, SignedDigest,
+    StreamName,
+};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Viewers are told to come back at random moments within this time after the server stops, so that
+/// they do not come all at once.
+const RECONNECT_WITHIN_MS: u64 = 3000;
+
+/// All swarms.
+pub(crate) struct Hub {
+    entry: SessionEntry,
+    swarms: BTreeMap<StreamName, Swarm>,
+    started: tokio::time::Instant,
+    viewers: usize,
+}
+
+struct Swarm {
+    core: Core,
+    members: Members,
+    status: SwarmStatus,
+    /// The digest that was sent last, ready to be sent again.
+    digest: Option<(ObjectId, Utf8Bytes)>,
+}
+
+impl Hub {
+    /// One tracker per stream of the origin.
+    pub(crate) fn new(entry: SessionEntry) -> Self {
+        let swarm = |name: &StreamName| Swarm {
+            core: Core::new(random()),
+            members: Members::new(),
+            status: SwarmStatus::new(name.clone()),
+            digest: None,
+        };
+        let names = entry.origin.streams().map(|stream| stream.name.clone());
+        let swarms = names.map(|name| (name.clone(), swarm(&name))).collect();
+        Self { entry, swarms, started: tokio::time::Instant::now(), viewers: 0 }
+    }
+
+    /// Runs until it is told to stop.
+    pub(crate) async fn run(mut self, inbox: HubInbox, mut news: mpsc::Receiver<News>) {
+        let mut commands = inbox.0;
+        loop {
+            let wake = self.swarms.values().filter_map(|swarm| swarm.core.poll_timeout()).min();
+            let wake = wake.map(|at| self.started + Duration::from_micros(at.as_micros()));
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Stop { reply }) => {
+                        self.send_everybody_away();
+                        let _ = reply.send(());
+                        return;
+                    }
+                    Some(command) => self.command(command),
+                    None => return,
+                },
+                Some(news) = news.recv() => self.news(news),
+                () = sleep_until(wake), if wake.is_some() => self.tick(),
+            }
+        }
+    }
+
+    fn now(&self) -> Instant {
+        let micros = self.started.elapsed().as_micros();
+        Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    fn tick(&mut self) {
+        let now = self.now();
+        let names: Vec<StreamName> = self.swarms.iter().filter_map(|(name, swarm)| {
+            swarm.core.poll_timeout().is_some_and(|at| at <= now).then(|| name.clone())
+        }).collect();
+        for name in names {
+            self.feed(&name, Input::Tick);
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Join(joining) => self.join(*joining),
+            Command::Message { stream, peer, message } => self.message(&stream, peer, message),
+            Command::Leave { stream, peer } => self.leave(&stream, peer),
+            Command::Status { reply } => {
+                let status = self.swarms.values().map(|swarm| SwarmStatus {
+                    viewers: swarm.members.len(),
+                    ..swarm.status.clone()
+                });
+                // Nobody waits for it any more: so be it.
+                let _ = reply.send(status.collect());
+            }
+            Command::Stop { .. } => {}
+        }
+    }
+
+    fn join(&mut self, joining: Joining) {
+        let Joining { stream, profile, resume, outbox, reply } = joining;
+        let refuse = |code, message: String| Err(Refused { code, message });
+        let Some(swarm) = self.swarms.get_mut(&stream) else {
+            let _ = reply.send(refuse(RefuseCode::UnknownStream, format!("no stream `{stream}`")));
+            return;
+        };
+        let peers_max = self.entry.config.peers_max.0;
+        if self.viewers >= peers_max {
+            let message = format!("this server takes {peers_max} viewers (tracker.peers_max)");
+            let _ = reply.send(refuse(RefuseCode::Limit, message));
+            return;
+        }
+        let known = resume.as_ref().map(|resume| resume.peer);
+        let known = known.filter(|peer| peer.0 != 0 && !swarm.members.contains(*peer));
+        let peer = known.unwrap_or_else(|| PeerId(random()));
+        if reply.send(Ok(peer)).is_err() {
+            return;
+        }
+        self.viewers += 1;
+        swarm.members.insert(peer, outbox);
+        let viewers = swarm.members.len();
+        let welcome = self.entry.welcome(&stream, peer);
+        swarm.members.send(peer, &welcome);
+        self.entry.metrics.peers.with_label_values(&[stream.as_str()]).set(viewers as i64);
+        let (edges, neighbours) =
+            resume.map_or_else(Default::default, |resume| (resume.edges, resume.neighbours));
+        self.feed(&stream, Input::Join { peer, profile, edges, neighbours });
+    }
+
+    fn leave(&mut self, stream: &StreamName, peer: PeerId) {
+        let Some(swarm) = self.swarms.get_mut(stream) else { return };
+        if swarm.members.remove(peer) {
+            self.viewers -= 1;
+            let viewers = swarm.members.len();
+            self.entry.metrics.peers.with_label_values(&[stream.as_str()]).set(viewers as i64);
+            self.feed(stream, Input::Leave { peer });
+        }
+    }
+
+    fn message(&mut self, stream: &StreamName, peer: PeerId, message: ClientMessage) {
+        let Some(swarm) = self.swarms.get_mut(stream) else { return };
+        if !swarm.members.contains(peer) {
+            return;
+        }
+        let input = match message {
+            ClientMessage::Watch { rendition, .. } => Input::Watch { peer, rendition },
+            ClientMessage::Unwatch { rendition } => Input::Unwatch { peer, rendition },
+            ClientMessage::Share { share, upload_cap } => Input::Share { peer, share, upload_cap },
+            ClientMessage::Lost { rendition, substream, parent, reason } => {
+                Input::Lost { peer, rendition, substream, parent, reason }
+            }
+            ClientMessage::BadChunk { peer: accused, .. } => {
+                Input::BadChunk { reporter: peer, accused }
+            }
+            ClientMessage::Signal { peer: to, signal } => {
+                if swarm.members.introduced(peer, to).is_some() {
+                    swarm.members.send(to, &ServerMessage::Signal { peer, signal });
+                } else {
+                    self.entry.metrics.refused.with_label_values(&["signal"]).inc();
+                }
+                return self.send_away_overrun(stream);
+            }
+            ClientMessage::Link { peer: other, state, rtt_us } => {
+                self.count_link(stream, peer, other, state);
+                let rtt = rtt_us.map(|us| Duration::from_micros(us.into()));
+                Input::Link { peer, other, state, rtt }
+            }
+            ClientMessage::Report(report) => self.report(stream, peer, report),
+            // Sessions answer these themselves.
+            ClientMessage::Hello { .. } | ClientMessage::WantDigests { .. } | ClientMessage::Bye => {
+                return;
+            }
+        };
+        self.feed(stream, input);
+    }
+
+    fn report(&mut self, stream: &StreamName, peer: PeerId, report: Report) -> Input {
+        if let Some(swarm) = self.swarms.get_mut(stream) {
+            let sum = &mut swarm.status.totals;
+            swarm.members.report(peer, &report.totals, sum, &self.entry.metrics);
+        }
+        Input::Report { peer, report }
+    }
+
+    /// Both ends tell of a link; only the one that offered is counted.
+    fn count_link(&mut self, stream: &StreamName, peer: PeerId, other: PeerId, state: LinkState) {
+        let Some(swarm) = self.swarms.get_mut(stream) else { return };
+        if swarm.members.introduced(peer, other) != Some(true) {
+            return;
+        }
+        let label = match state {
+            LinkState::Up => {
+                swarm.status.links_up += 1;
+                "up"
+            }
+            LinkState::Failed => {
+                swarm.status.links_failed += 1;
+                "failed"
+            }
+            LinkState::Closed => "closed",
+        };
+        self.entry.metrics.links.with_label_values(&[label]).inc();
+    }
+
+    fn news(&mut self, news: News) {
+        match news {
+            News::Renditions { stream, renditions } => {
+                if let Some(swarm) = self.swarms.get_mut(&stream) {
+                    swarm.members.broadcast(&ServerMessage::Renditions { renditions });
+                }
+                self.send_away_overrun(&stream);
+            }
+            News::Published { stream, digest } => {
+                self.entry.metrics.published.with_label_values(&[stream.as_str()]).inc();
+                let Some(swarm) = self.swarms.get_mut(&stream) else { return };
+                let message = digest_text(&digest);
+                if digest.end_of_stream {
+                    swarm.members.broadcast(&message);
+                    return self.send_away_overrun(&stream);
+                }
+                swarm.digest = Some((digest.object, message.to_json().into()));
+                let published = Published {
+                    object: digest.object,
+                    size: ByteSize::from_bytes(digest.byte_len.into()),
+                    duration: digest.duration,
+                    chunk_size: digest.chunk_size,
+                    substreams: digest.substreams,
+                };
+                self.feed(&stream, Input::Published(published));
+            }
+        }
+    }
+
+    /// Gives one input to a tracker and does all that it asks for.
+    fn feed(&mut self, stream: &StreamName, input: Input) {
+        let now = self.now();
+        let Some(swarm) = self.swarms.get_mut(stream) else { return };
+        swarm.core.handle(input, now);
+        while let Some(output) = swarm.core.poll_output() {
+            swarm.carry_out(output, &self.entry);
+        }
+        self.send_away_overrun(stream);
+    }
+
+    /// Sends away viewers that do not read. Their leaving may overrun others, a finite number.
+    fn send_away_overrun(&mut self, stream: &StreamName) {
+        let Some(swarm) = self.swarms.get_mut(stream) else { return };
+        for peer in swarm.members.take_overrun() {
+            self.entry.metrics.refused.with_label_values(&["slow_session"]).inc();
+            tracing::debug!(%stream, %peer, "a viewer does not read its messages; it is sent away");
+            self.leave(stream, peer);
+        }
+    }
+
+    fn send_everybody_away(&mut self) {
+        for swarm in self.swarms.values_mut() {
+            swarm.members.send_each(|| {
+                let after_ms = u32::try_from(random() % RECONNECT_WITHIN_MS).unwrap_or(0);
+                ServerMessage::Reconnect { after_ms }
+            });
+        }
+        // The queues close with their senders, and with them the sessions.
+        self.swarms.clear();
+    }
+}
+
+impl Swarm {
+    fn carry_out(&mut self, output: Output, entry: &SessionEntry) {
+        match output {
+            Output::Introduce { offerer, answerer } => self.members.introduce(offerer, answerer),
+            Output::Plan { peer, version, rendition, substreams, assignments } => {
+                self.status.plan_changes += 1;
+                entry.metrics.plan_changes.inc();
+                let plan = ServerMessage::Plan { version, rendition, substreams, assignments };
+                self.members.send(peer, &plan);
+            }
+            Output::Digest { object, peers } => {
+                if let Some(text) = self.digest(object, entry) {
+                    for peer in peers {
+                        self.members.send_text(peer, text.clone());
+                    }
+                }
+            }
+            Output::Disconnect { peer, other } => {
+                self.members.part(peer, other);
+                self.members.send(peer, &ServerMessage::Disconnect { peer: other });
+            }
+            Output::Peers { enabled } => {
+                self.members.broadcast(&ServerMessage::Peers { enabled });
+            }
+            Output::Banned { peer } => {
+                entry.metrics.bans.inc();
+                tracing::warn!(stream = %self.status.stream, %peer, "sends bad chunks; cut off");
+            }
+        }
+    }
+
+    fn digest(&mut self, object: ObjectId, entry: &SessionEntry) -> Option<Utf8Bytes> {
+        if let Some((last, text)) = &self.digest
+            && *last == object
+        {
+            return Some(text.clone());
+        }
+        let digest = entry.digest(&self.status.stream, object)?;
+        let text = Utf8Bytes::from(digest_text(&digest).to_json());
+        self.digest = Some((object, text.clone()));
+        Some(text)
+    }
+}
+
+impl SessionEntry {
+    /// A published object's digest.
+    pub(super) fn digest(
+        &self,
+        stream: &StreamName,
+        object: ObjectId,
+    ) -> Option<std::sync::Arc<SignedDigest>> {
+        self.origin.stream(stream.as_str())?.view().digests.get(&object).cloned()
+    }
+
+    fn welcome(&self, stream: &StreamName, peer: PeerId) -> ServerMessage {
+        let key = self.origin.key().to_bytes();
+        let renditions = self.origin.stream(stream.as_str()).map(|stream| stream.view().infos());
+        let ice = self.config.ice_servers.iter().map(|url| IceServer {
+            urls: vec![url.clone()],
+            username: None,
+            credential: None,
+        });
+        let report = self.config.report_interval_ms.0.as_millis();
+        ServerMessage::Welcome {
+            protocol: PROTOCOL,
+            peer,
+            keys: vec![key.iter().map(|byte| format!("{byte:02x}")).collect()],
+            renditions: renditions.unwrap_or_default(),
+            ice_servers: ice.collect(),
+            report_interval_ms: u32::try_from(report).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+/// A digest as a message.
+pub(super) fn digest_text(digest: &SignedDigest) -> ServerMessage {
+    ServerMessage::Digest { digest: digest.encoded().clone() }
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    if let Some(at) = at {
+        tokio::time::sleep_until(at).await;
+    }
+}
+
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).expect("the system has randomness");
+    u64::from_be_bytes(bytes)
+}

@@ -1,0 +1,294 @@
+//! One viewer's session: its socket, from hello to goodbye.
+//!
+//! Rule: whatever a viewer sends, the session ends with a sentence that says why and the server
+//! goes on. It reads no faster than the hub takes, and no more per second than is allowed.
+
+use super::hub::digest_text;
+use super::{Command, Joining, Refused, SessionEntry};
+use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
+use futures_util::SinkExt;
+use shoal_tracker::{Place, Profile};
+use shoal_wire::tracker_message::{RefuseCode, WANT_DIGESTS_MAX};
+use shoal_wire::{ClientMessage, PROTOCOL, PeerId, ServerMessage, StreamName};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout};
+
+/// Time for one batch of messages to be written before the session counts as dead.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Time for the last words of a session.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Messages written before one flush.
+const BATCH_MAX: usize = 32;
+/// Pings that may go unanswered.
+const SILENT_PINGS_MAX: u32 = 3;
+/// Seconds over which the rate of messages is averaged: a join comes in a burst.
+const BURST_SECONDS: f64 = 10.0;
+
+/// Serves a session on the WebSocket of `path_stream`.
+pub(crate) async fn serve(
+    mut socket: WebSocket,
+    entry: SessionEntry,
+    path_stream: String,
+    address: SocketAddr,
+) {
+    let ended = run(&mut socket, &entry, &path_stream, address).await;
+    if let Err(Refused { code, message }) = ended {
+        entry.metrics.refused.with_label_values(&[label(code)]).inc();
+        tracing::debug!(stream = path_stream, ?code, message, "session refused");
+        let text = ServerMessage::Refuse { code, message }.to_json();
+        // The viewer may be gone; then nobody misses the reason.
+        let _ = timeout(CLOSE_TIMEOUT, socket.send(Message::Text(text.into()))).await;
+    }
+    let _ = timeout(CLOSE_TIMEOUT, socket.send(Message::Close(None))).await;
+}
+
+const fn label(code: RefuseCode) -> &'static str {
+    match code {
+        RefuseCode::Protocol => "session_protocol",
+        RefuseCode::UnknownStream => "session_stream",
+        RefuseCode::BadMessage => "session_message",
+        RefuseCode::Limit => "session_limit",
+        RefuseCode::Shutdown => "session_shutdown",
+    }
+}
+
+fn bad(message: impl Into<String>) -> Refused {
+    Refused { code: RefuseCode::BadMessage, message: message.into() }
+}
+
+async fn run(
+    socket: &mut WebSocket,
+    entry: &SessionEntry,
+    path_stream: &str,
+    address: SocketAddr,
+) -> Result<(), Refused> {
+    let patience = entry.config.hello_timeout_ms.0;
+    let hello = match timeout(patience, first_text(socket)).await {
+        Ok(Some(text)) => parse(&text?)?,
+        Ok(None) => return Ok(()),
+        Err(_) => return Err(bad("no hello came in time")),
+    };
+    let (outbox, inbox) = mpsc::channel(entry.config.queue_messages_max.0);
+    let (reply, answer) = oneshot::channel();
+    let joining = joining(hello, path_stream, address, outbox, reply)?;
+    let stream = joining.stream.clone();
+    let stopping = || Refused { code: RefuseCode::Shutdown, message: "the server stops".into() };
+    entry.hub.send(Command::Join(Box::new(joining))).await.map_err(|_| stopping())?;
+    let peer = answer.await.map_err(|_| stopping())??;
+    let budget = Budget::new(entry.config.messages_per_second_max.0);
+    let mut session = Session { entry, stream, peer, inbox, budget };
+    let ended = session.exchange(socket).await;
+    let Session { stream, .. } = session;
+    // Fails only when the hub has gone, and then it knows.
+    let _ = entry.hub.send(Command::Leave { stream, peer }).await;
+    ended
+}
+
+/// A hello as the hub wants it.
+fn joining(
+    hello: ClientMessage,
+    path_stream: &str,
+    address: SocketAddr,
+    outbox: mpsc::Sender<Utf8Bytes>,
+    reply: oneshot::Sender<Result<PeerId, Refused>>,
+) -> Result<Joining, Refused> {
+    let ClientMessage::Hello { protocol, stream, share, upload_cap, links_max, resume, .. } = hello
+    else {
+        return Err(bad("the first message must be a hello"));
+    };
+    if protocol != PROTOCOL {
+        let message = format!("this server speaks protocol {PROTOCOL}, not {protocol}");
+        return Err(Refused { code: RefuseCode::Protocol, message });
+    }
+    if stream.as_str() != path_stream {
+        let message = format!("the hello is for `{stream}`, the socket for `{path_stream}`");
+        return Err(Refused { code: RefuseCode::UnknownStream, message });
+    }
+    let profile = Profile { share, upload_cap, links_max, place: place(address.ip()) };
+    Ok(Joining { stream, profile, resume, outbox, reply })
+}
+
+struct Session<'a> {
+    entry: &'a SessionEntry,
+    stream: StreamName,
+    peer: PeerId,
+    inbox: mpsc::Receiver<Utf8Bytes>,
+    budget: Budget,
+}
+
+impl Session<'_> {
+    async fn exchange(&mut self, socket: &mut WebSocket) -> Result<(), Refused> {
+        let interval = self.entry.config.ping_interval_ms.0;
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        let mut heard = Instant::now();
+        let mut pings = 0;
+        loop {
+            let ping_at = heard + interval * (pings + 1);
+            tokio::select! {
+                count = self.inbox.recv_many(&mut batch, BATCH_MAX) => {
+                    if count == 0 || !write(socket, batch.drain(..)).await {
+                        return Ok(());
+                    }
+                }
+                next = next(socket) => {
+                    (heard, pings) = (Instant::now(), 0);
+                    let text = match next {
+                        None => return Ok(()),
+                        Some(Heard::Alive) => continue,
+                        Some(Heard::Text(text)) => text,
+                    };
+                    if !self.budget.take(heard) {
+                        let message = "more messages per second than are allowed".to_owned();
+                        return Err(Refused { code: RefuseCode::Limit, message });
+                    }
+                    let message = parse(&text?)?;
+                    if !self.message(socket, message).await? {
+                        return Ok(());
+                    }
+                }
+                () = tokio::time::sleep_until(ping_at) => {
+                    pings += 1;
+                    let ping = socket.send(Message::Ping(bytes::Bytes::new()));
+                    if pings > SILENT_PINGS_MAX || !matches!(timeout(WRITE_TIMEOUT, ping).await, Ok(Ok(()))) {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the session goes on.
+    async fn message(&self, socket: &mut WebSocket, message: ClientMessage) -> Result<bool, Refused> {
+        match message {
+            ClientMessage::Hello { .. } => Err(bad("hello is said once")),
+            ClientMessage::Bye => Ok(false),
+            ClientMessage::WantDigests { objects } => {
+                if objects.len() > WANT_DIGESTS_MAX {
+                    let most = format!("digests are given {WANT_DIGESTS_MAX} at a time");
+                    return Err(Refused { code: RefuseCode::Limit, message: most });
+                }
+                let found = objects.iter().filter_map(|id| self.entry.digest(&self.stream, *id));
+                let texts = found.map(|digest| digest_text(&digest).to_json().into());
+                Ok(write(socket, texts.collect::<Vec<_>>().into_iter()).await)
+            }
+            message @ (ClientMessage::Watch { .. }
+            | ClientMessage::Unwatch { .. }
+            | ClientMessage::Share { .. }
+            | ClientMessage::Signal { .. }
+            | ClientMessage::Link { .. }
+            | ClientMessage::Lost { .. }
+            | ClientMessage::BadChunk { .. }
+            | ClientMessage::Report(_)) => {
+                let command =
+                    Command::Message { stream: self.stream.clone(), peer: self.peer, message };
+                Ok(self.entry.hub.send(command).await.is_ok())
+            }
+        }
+    }
+}
+
+/// What came over a socket.
+enum Heard {
+    /// A message, or why it is none.
+    Text(Result<Utf8Bytes, Refused>),
+    /// A sign of life.
+    Alive,
+}
+
+/// What comes next; none when the socket has closed.
+async fn next(socket: &mut WebSocket) -> Option<Heard> {
+    match socket.recv().await? {
+        Ok(Message::Text(text)) => Some(Heard::Text(Ok(text))),
+        Ok(Message::Binary(_)) => Some(Heard::Text(Err(bad("messages are text")))),
+        Ok(Message::Ping(_) | Message::Pong(_)) => Some(Heard::Alive),
+        Ok(Message::Close(_)) => None,
+        Err(error) => {
+            let text = error.to_string();
+            // A limit or a broken frame is told; a lost connection has nobody to tell.
+            let told = ["Space limit", "rotocol", "UTF-8"].iter().any(|part| text.contains(part));
+            told.then(|| Heard::Text(Err(bad(text))))
+        }
+    }
+}
+
+async fn first_text(socket: &mut WebSocket) -> Option<Result<Utf8Bytes, Refused>> {
+    loop {
+        match next(socket).await? {
+            Heard::Text(text) => return Some(text),
+            Heard::Alive => {}
+        }
+    }
+}
+
+fn parse(text: &str) -> Result<ClientMessage, Refused> {
+    ClientMessage::from_json(text).map_err(|error| bad(error.to_string()))
+}
+
+/// Writes messages, then flushes; whether the socket took them.
+async fn write(socket: &mut WebSocket, texts: impl Iterator<Item = Utf8Bytes>) -> bool {
+    let writing = async {
+        for text in texts {
+            socket.feed(Message::Text(text)).await?;
+        }
+        socket.flush().await
+    };
+    matches!(timeout(WRITE_TIMEOUT, writing).await, Ok(Ok(())))
+}
+
+/// How many messages a viewer may still send.
+struct Budget {
+    left: f64,
+    per_second: f64,
+    at: Instant,
+}
+
+impl Budget {
+    fn new(per_second: usize) -> Self {
+        let per_second = per_second as f64;
+        Self { left: per_second * BURST_SECONDS, per_second, at: Instant::now() }
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        let earned = now.saturating_duration_since(self.at).as_secs_f64() * self.per_second;
+        self.left = (self.left + earned).min(self.per_second * BURST_SECONDS) - 1.0;
+        self.at = now;
+        self.left >= 0.0
+    }
+}
+
+/// Where an address is: the same for one /24 or /48, and nothing that leads back to it.
+fn place(address: IpAddr) -> Place {
+    let hash = match address.to_canonical() {
+        IpAddr::V4(v4) => blake3::hash(&v4.octets()[..3]),
+        IpAddr::V6(v6) => blake3::hash(&v6.octets()[..6]),
+    };
+    let [a, b, c, d, ..] = *hash.as_bytes();
+    // Zero would mean unknown.
+    let subnet = u32::from_be_bytes([a, b, c, d]).max(1);
+    Place { subnet, ..Place::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_in_a_subnet_are_near() {
+        let near = |a: &str, b: &str| place(a.parse().unwrap()) == place(b.parse().unwrap());
+        assert!(near("192.0.2.1", "192.0.2.200"));
+        assert!(!near("192.0.2.1", "192.0.3.1"));
+        assert!(near("2001:db8:1:2::1", "2001:db8:1:3::1"));
+        assert!(near("::ffff:192.0.2.1", "192.0.2.9"));
+    }
+
+    #[test]
+    fn a_burst_is_allowed_and_a_flood_is_not() {
+        let start = Instant::now();
+        let mut budget = Budget::new(10);
+        assert!((0..100).all(|_| budget.take(start)));
+        assert!(!budget.take(start));
+        assert!(budget.take(start + Duration::from_secs(1)));
+    }
+}
