@@ -6,8 +6,33 @@
 
 extern crate alloc;
 
+mod adopt;
+mod attach;
+mod audit;
+mod capacity;
+mod config;
+mod engine;
+mod homes;
 mod input;
+mod links;
+mod membership;
+mod objects;
 mod output;
+mod peers;
+mod places;
+mod rebalance;
+mod sessions;
+mod shared;
+mod stamp;
+mod swarm;
+mod tree;
+mod trust;
+mod view;
 
+pub use audit::Fault;
+pub use config::Config;
+pub use engine::Tracker;
 pub use input::{Input, Place, Profile, Published};
 pub use output::Output;
+pub use shared::Counts;
+pub use view::{SwarmView, View};

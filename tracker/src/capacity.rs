@@ -1,0 +1,175 @@
+//! How many children each member may have.
+//!
+//! Rule: an uplink is one budget over all renditions that its peer watches, and is never planned
+//! full. Small changes of what is known change nothing, so that the plan stays quiet.
+
+use crate::shared::Core;
+use crate::swarm::{Member, Swarm};
+use crate::tree::MemberIx;
+
+/// What a member can do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Capacity {
+    /// Most children.
+    pub(crate) slots: u16,
+    /// Children that are an even share.
+    pub(crate) even: u16,
+}
+
+/// What capacity depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Uplink {
+    /// Upload for this rendition.
+    pub(crate) upload_kbps: u32,
+    /// Rate of the rendition.
+    pub(crate) rate_kbps: u32,
+    /// K.
+    pub(crate) substreams: u32,
+    /// Members of the swarm.
+    pub(crate) members: u32,
+    /// Upload of all members.
+    pub(crate) swarm_kbps: u64,
+    /// Part of an uplink that is given away at most, ‰.
+    pub(crate) headroom: u32,
+    /// Supply aimed at, relative to demand, ‰.
+    pub(crate) even_use: u32,
+    /// Whether it was late and has half its slots for now.
+    pub(crate) late: bool,
+}
+
+/// Most children of one peer: 32 links carry at most eight substreams each.
+const SLOTS_MAX: u64 = 256;
+
+impl Uplink {
+    /// `⌊headroom · upload · K / rate⌋` children at most, and as an even share
+    /// `⌈1.1/ρ · upload · K / rate⌉` of them, ρ being the swarm's upload over its demand.
+    pub(crate) fn capacity(&self) -> Capacity {
+        if self.rate_kbps == 0 || self.upload_kbps == 0 {
+            return Capacity::default();
+        }
+        let room = u64::from(self.upload_kbps) * u64::from(self.substreams);
+        let slots = room * u64::from(self.headroom) / (u64::from(self.rate_kbps) * 1_000);
+        let slots = slots.min(SLOTS_MAX) >> u32::from(self.late);
+        let even = room * u64::from(self.even_use) * u64::from(self.members);
+        let even = even.div_ceil(self.swarm_kbps.max(1) * 1_000).min(slots);
+        let narrow = |count: u64| u16::try_from(count).unwrap_or(u16::MAX);
+        Capacity { slots: narrow(slots), even: narrow(even) }
+    }
+}
+
+/// Whether a count of slots differs enough from the one in use to be taken.
+fn differs(old: u16, new: u16) -> bool {
+    (old == 0) != (new == 0) || old.abs_diff(new) > (old / 8).max(1)
+}
+
+impl Swarm {
+    /// Demand that the usable upload covers, ‰; zero while nothing is known.
+    pub(crate) fn resource_index(&self) -> u64 {
+        let rate = self.shape.map_or(0, |shape| u64::from(shape.rate_kbps));
+        (self.upload_kbps * 1_000).checked_div(rate * u64::from(self.len())).unwrap_or(0)
+    }
+
+    /// Takes what is known of a member's uplink. `share` is this rendition's part of it.
+    pub(crate) fn set_upload(&mut self, member: MemberIx, upload_kbps: u32) {
+        let entry = self.member_mut(member);
+        let before = core::mem::replace(&mut entry.upload_kbps, upload_kbps);
+        self.upload_kbps = self.upload_kbps + u64::from(upload_kbps) - u64::from(before);
+    }
+
+    /// Sizes a member's slots anew; small differences are ignored unless `exact`.
+    pub(crate) fn size_slots(&mut self, core: &Core, member: MemberIx, exact: bool) {
+        let Some(shape) = self.shape else { return };
+        let entry = self.member(member);
+        let peer = core.peers.peer(entry.peer);
+        let uplink = Uplink {
+            upload_kbps: entry.upload_kbps,
+            rate_kbps: shape.rate_kbps,
+            substreams: u32::from(shape.substreams),
+            members: self.len(),
+            swarm_kbps: self.upload_kbps,
+            headroom: core.config.headroom,
+            even_use: core.config.even_use,
+            late: peer.lateness.penalty_until > core.now,
+        };
+        let capacity = uplink.capacity();
+        let usable = peer.usable_kbps(core.config.upload_prior, core.config.upload_max);
+        let chunk_time = chunk_time_us(shape.chunk_bits, usable);
+        let slower = chunk_time.abs_diff(entry.chunk_time_us) > entry.chunk_time_us / 8;
+        let resize = exact
+            || differs(entry.slots, capacity.slots)
+            || differs(entry.even, capacity.even)
+            || slower;
+        if resize {
+            self.set_capacity(member, capacity, chunk_time);
+        }
+    }
+
+    /// Takes all slots from a member that is about to leave the trees.
+    pub(crate) fn clear_slots(&mut self, member: MemberIx) {
+        self.set_upload(member, 0);
+        self.set_capacity(member, Capacity::default(), 0);
+        for k in 0..self.substreams() {
+            self.drop_home(member, k);
+        }
+    }
+
+    fn set_capacity(&mut self, member: MemberIx, capacity: Capacity, chunk_time_us: u32) {
+        self.count_supply(member, false);
+        let was_capable = self.member(member).slots > 0;
+        let entry: &mut Member = self.member_mut(member);
+        entry.slots = capacity.slots;
+        entry.even = capacity.even;
+        entry.chunk_time_us = chunk_time_us;
+        self.count_supply(member, true);
+        self.capable += u32::from(capacity.slots > 0);
+        self.capable -= u32::from(was_capable);
+        self.refresh(member);
+    }
+}
+
+fn chunk_time_us(chunk_bits: u32, upload_kbps: u32) -> u32 {
+    let micros = u64::from(chunk_bits) * 1_000 / u64::from(upload_kbps.max(1));
+    u32::try_from(micros).unwrap_or(u32::MAX).min(2_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(upload_kbps: u32, swarm_kbps: u64, members: u32, slots: u16, even: u16) {
+        let uplink = Uplink {
+            upload_kbps,
+            rate_kbps: 2_000,
+            substreams: 8,
+            members,
+            swarm_kbps,
+            headroom: 850,
+            even_use: 1_100,
+            late: false,
+        };
+        assert_eq!(uplink.capacity(), Capacity { slots, even }, "{uplink:?}");
+        let late = Uplink { late: true, ..uplink }.capacity();
+        assert_eq!(late.slots, slots / 2);
+    }
+
+    #[test]
+    fn slots_follow_upload_and_index() {
+        // Alone with 10 Mbit/s: 34 children at most; an even share is all of the demand.
+        check(10_000, 10_000, 1, 34, 9);
+        // Equal peers and an index of 5: each gives 1.1 times what it takes.
+        check(10_000, 1_000_000, 100, 34, 9);
+        // An index of 1: everybody gives all that it may.
+        check(2_000, 200_000, 100, 6, 6);
+        // A strong peer among weak ones carries more.
+        check(20_000, 400_000, 100, 68, 44);
+        check(0, 400_000, 100, 0, 0);
+        // Less than one substream.
+        check(200, 400_000, 100, 0, 0);
+    }
+
+    #[test]
+    fn small_changes_are_ignored() {
+        assert!(differs(0, 1) && differs(1, 0) && differs(9, 12) && differs(34, 29));
+        assert!(!differs(9, 10) && !differs(34, 31) && !differs(0, 0));
+    }
+}

@@ -1,0 +1,91 @@
+//! In which substreams a member is interior.
+//!
+//! Rule: in as few as its slots allow, so that its departure hurts few; and every substream's supply
+//! of slots covers its demand, least supplied first.
+
+use crate::shared::Core;
+use crate::swarm::Swarm;
+use crate::tree::{MemberIx, Parent};
+use rand_core::Rng;
+
+impl Swarm {
+    /// Substreams that a member should be interior in: one, unless there are fewer members that
+    /// can relay than substreams.
+    pub(crate) fn homes_per_member(&self) -> u32 {
+        let substreams = u32::try_from(self.substreams()).unwrap_or(0);
+        substreams.div_ceil(self.capable.max(1)).max(1)
+    }
+
+    /// Gives a newcomer its substreams: the least supplied, then those whose root carries most
+    /// roots, then any.
+    pub(crate) fn choose_homes(&mut self, core: &mut Core, member: MemberIx) {
+        if self.member(member).slots == 0 {
+            return;
+        }
+        for _ in 0..self.homes_per_member() {
+            let homes = self.member(member).homes;
+            let rank = |k: &usize| {
+                let root = self.trees[*k].first_root();
+                let roots = root.map_or(u8::MAX, |root| self.member(root).roots);
+                (self.supply[*k], u8::MAX - roots)
+            };
+            let open = (0..self.substreams()).filter(|k| homes & (1 << k) == 0);
+            let Some(least) = open.clone().map(|k| rank(&k)).min() else { return };
+            let equals = open.filter(|k| rank(k) == least);
+            let count = u32::try_from(equals.clone().count()).unwrap_or(1).max(1);
+            let pick = core.random.next_u32() % count;
+            let Some(k) = equals.clone().nth(pick as usize) else { return };
+            self.add_home(member, k);
+        }
+    }
+
+    /// Makes a member interior in a substream.
+    pub(crate) fn add_home(&mut self, member: MemberIx, k: usize) {
+        let homes = self.member(member).homes;
+        if homes & (1 << k) == 0 {
+            self.set_homes(member, homes | (1 << k));
+        }
+    }
+
+    /// Makes a member a leaf in a substream, where it must not have children.
+    pub(crate) fn drop_home(&mut self, member: MemberIx, k: usize) {
+        let homes = self.member(member).homes;
+        self.set_homes(member, homes & !(1 << k));
+    }
+
+    fn set_homes(&mut self, member: MemberIx, homes: u8) {
+        self.count_supply(member, false);
+        let changed = self.member(member).homes ^ homes;
+        self.member_mut(member).homes = homes;
+        self.count_supply(member, true);
+        for k in 0..self.substreams() {
+            if changed & (1 << k) == 0 {
+                continue;
+            }
+            self.trees[k].set_inner(member, homes & (1 << k) != 0);
+            self.refresh_keys(k, member);
+            if let Parent::Member(parent) = self.trees[k].parent(member) {
+                self.refresh_keys(k, parent);
+            }
+        }
+        self.refresh(member);
+    }
+
+    /// Adds what a member supplies to the sums, or takes it off.
+    pub(crate) fn count_supply(&mut self, member: MemberIx, add: bool) {
+        let entry = self.member(member);
+        let (homes, each) = (entry.homes, entry.supply_per_home());
+        for (k, supply) in self.supply.iter_mut().enumerate() {
+            if homes & (1 << k) != 0 {
+                *supply = if add { *supply + each } else { *supply - each };
+            }
+        }
+    }
+}
+
+impl crate::swarm::Member {
+    /// Even slots for each substream that it is interior in.
+    pub(crate) fn supply_per_home(&self) -> u32 {
+        u32::from(self.even) / self.homes.count_ones().max(1)
+    }
+}

@@ -1,0 +1,189 @@
+//! Small corrections, once a second: what joins and leaves have left uneven.
+//!
+//! Rule: a bounded number of moves per round, each a clear gain, and none that another round would
+//! undo: surplus roots join the rest; a root in many substreams hands some to others; members stop
+//! being interior where they need not be; full uplinks are relieved; deep nodes move up. When
+//! nobody joins or leaves, the plan becomes quiet.
+
+use crate::attach::Search;
+use crate::shared::Core;
+use crate::swarm::Swarm;
+use crate::tree::{MemberIx, Parent};
+
+/// Children of a root that are considered for its place.
+const HEIRS_MAX: usize = 32;
+/// A move must save a quarter of the way, and this.
+const GAIN_MIN_US: u32 = 20_000;
+/// Estimates brought up to date per round.
+const ESTIMATES_MAX: usize = 4_096;
+/// Surplus roots of a substream that are tried per round.
+const JOINS_MAX: usize = 4;
+
+impl Swarm {
+    /// One round.
+    pub(crate) fn rebalance(&mut self, core: &mut Core) {
+        self.settle_estimates(core, ESTIMATES_MAX);
+        let (least, most) = (core.config.moves_min, core.config.moves_max);
+        let mut budget = (self.len() / 100).clamp(u32::from(least), u32::from(most)) as usize;
+        let before = budget;
+        for k in 0..self.substreams() {
+            budget = budget.saturating_sub(self.join_roots(core, k, JOINS_MAX.min(budget)));
+        }
+        if !core.frozen {
+            self.share_roots(core, &mut budget);
+            self.scan(core, &mut budget);
+        }
+        core.counts.rebalanced += (before - budget) as u64;
+    }
+
+    /// Lets the roots of overloaded members pass to their children.
+    fn share_roots(&mut self, core: &mut Core, budget: &mut usize) {
+        for k in 0..self.substreams() {
+            if *budget < 2 {
+                return;
+            }
+            let Some(root) = self.trees[k].first_root() else { continue };
+            if let Some(heir) = self.better_root(core, k, root) {
+                self.pass_root(core, k, root, heir);
+                *budget -= 2;
+            }
+        }
+    }
+
+    /// A child that should be the root: it has clearly fewer roots, or is clearly stronger.
+    fn better_root(&self, core: &Core, k: usize, root: MemberIx) -> Option<MemberIx> {
+        let current = self.member(root);
+        let fit = |&child: &MemberIx| {
+            let entry = self.member(child);
+            let peer = core.peers.peer(entry.peer);
+            let relieves = entry.roots + 1 < current.roots;
+            let stronger = entry.slots / 2 >= current.slots && entry.roots <= current.roots.min(1);
+            let stronger = stronger && entry.roots < current.roots.max(1);
+            entry.used < entry.slots
+                && (relieves || stronger)
+                && core.now.is_past(peer.joined, core.config.root_age_min)
+                && peer.link(current.peer).is_some_and(crate::links::Link::is_open)
+        };
+        let rank = |&child: &MemberIx| {
+            let entry = self.member(child);
+            let inner = self.trees[k].node(child).is_inner();
+            (u8::MAX - entry.roots, inner, entry.slots.saturating_sub(entry.used))
+        };
+        self.trees[k]
+            .children(root)
+            .take(HEIRS_MAX)
+            .filter(|child| fit(child))
+            .max_by_key(|child| rank(child))
+    }
+
+    /// Makes a child of a root the root, and the root its child.
+    fn pass_root(&mut self, core: &mut Core, k: usize, root: MemberIx, heir: MemberIx) {
+        self.assign(core, k, heir, Parent::Origin);
+        self.assign(core, k, root, Parent::Member(heir));
+    }
+
+    /// Looks at the next members in turn.
+    fn scan(&mut self, core: &mut Core, budget: &mut usize) {
+        let count = self.index_end().min(u32::from(core.config.scan_max));
+        for _ in 0..count {
+            self.cursor = if self.cursor + 1 >= self.index_end() { 0 } else { self.cursor + 1 };
+            let member = MemberIx(self.cursor);
+            if !self.has(member) {
+                continue;
+            }
+            self.size_slots(core, member, false);
+            for k in 0..self.substreams() {
+                self.estimate(core, k, member);
+            }
+            if *budget > 0 {
+                *budget -= self.relieve(core, member).min(*budget);
+            }
+            if *budget > 0 {
+                *budget -= self.shed_home(core, member).min(*budget);
+            }
+            if *budget > 0 {
+                *budget -= self.move_up(core, member).min(*budget);
+            }
+        }
+    }
+
+    /// Moves one child away from a member that has clearly more than it can feed.
+    fn relieve(&mut self, core: &mut Core, member: MemberIx) -> usize {
+        let entry = self.member(member);
+        let allowed = if entry.slots == 0 { 0 } else { entry.slots + (entry.slots / 4).max(1) };
+        if entry.used <= allowed {
+            return 0;
+        }
+        let most = (0..self.substreams()).max_by_key(|&k| self.trees[k].node(member).children());
+        let Some(k) = most else { return 0 };
+        let Some(child) = self.trees[k].children_back(member).next() else { return 0 };
+        match self.find_place(core, k, child, Some(member), Search::Recruit) {
+            Some(choice) => self.take_place(core, k, child, choice),
+            None => self.assign(core, k, child, Parent::Origin),
+        }
+        1
+    }
+
+    /// Makes a member that is interior in more substreams than needed a leaf in one of them, or
+    /// moves one of its children there on the way to it.
+    fn shed_home(&mut self, core: &mut Core, member: MemberIx) -> usize {
+        let entry = self.member(member);
+        let roots = u32::from(entry.roots);
+        if entry.homes.count_ones() <= self.homes_per_member().max(roots) {
+            return 0;
+        }
+        let demand = self.len().saturating_sub(1);
+        let own = entry.supply_per_home();
+        let homes = entry.homes;
+        let surplus = |k: &usize| {
+            homes & (1 << k) != 0
+                && self.trees[*k].parent(member) != Parent::Origin
+                && self.supply[*k] >= demand + own
+        };
+        let candidates = (0..self.substreams()).filter(surplus);
+        let Some(k) = candidates.min_by_key(|&k| self.trees[k].node(member).children()) else {
+            return 0;
+        };
+        let Some(child) = self.trees[k].children_back(member).next() else {
+            self.drop_home(member, k);
+            return 0;
+        };
+        let Some(choice) = self.find_place(core, k, child, Some(member), Search::Free) else {
+            return 0;
+        };
+        self.take_place(core, k, child, choice);
+        1
+    }
+
+    /// Moves a member up in a substream where that saves much of the way.
+    fn move_up(&mut self, core: &mut Core, member: MemberIx) -> usize {
+        let mut moves = 0;
+        for k in 0..self.substreams() {
+            let Parent::Member(parent) = self.trees[k].parent(member) else { continue };
+            let node = self.trees[k].node(member);
+            let cooldown = core.config.move_cooldown * (1 << u32::from(node.moves.min(6)));
+            let target = (node.arrival_us / 4 * 3).saturating_sub(GAIN_MIN_US);
+            if !core.now.is_past(node.moved, cooldown) || !self.may_gain(k, member, target) {
+                continue;
+            }
+            let found = self.find_place(core, k, member, Some(parent), Search::Displace);
+            let Some(choice) = found.filter(|choice| choice.cost_us < target) else { continue };
+            self.take_place(core, k, member, choice);
+            let node = self.trees[k].node_mut(member);
+            node.moves = node.moves.saturating_add(1);
+            moves += 1;
+        }
+        moves
+    }
+
+    /// Whether the first free place is early enough: cheap to ask, and mostly it is not.
+    fn may_gain(&self, k: usize, member: MemberIx, target_us: u32) -> bool {
+        let tree = &self.trees[k];
+        let first = if tree.node(member).is_inner() {
+            tree.places.upper().next()
+        } else {
+            tree.places.free().next()
+        };
+        first.is_some_and(|(key, _)| key < target_us)
+    }
+}

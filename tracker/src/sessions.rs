@@ -1,0 +1,203 @@
+//! Peers that come, go, or lose each other.
+//!
+//! Rule: a link that is gone takes its edges with it at once, in every rendition.
+
+use crate::attach::Search;
+use crate::engine::Tracker;
+use crate::input::Profile;
+use crate::links::Down;
+use crate::output::Output;
+use crate::peers::{Peer, PeerIx};
+use crate::tree::{MemberIx, Parent};
+use alloc::vec::Vec;
+use core::time::Duration;
+use shoal_wire::tracker_message::{Assignment, Edge, LostReason};
+use shoal_wire::{PeerId, RenditionId, Substream};
+
+/// Edges that a peer may bring along: eight substreams of eight renditions.
+const EDGES_MAX: usize = 64;
+/// How long a pair is left alone after the child moved away because of lateness.
+const LATE_PAIR_MEMORY: Duration = Duration::from_secs(30);
+/// Time between two moves of one node because of lateness: the new parent needs time to show.
+const LATE_MOVE_MIN: Duration = Duration::from_secs(5);
+/// What a late parent's copies are assumed to be late by, µs.
+const LATE_US: u32 = 200_000;
+
+impl Tracker {
+    pub(crate) fn join(
+        &mut self,
+        id: PeerId,
+        profile: &Profile,
+        mut edges: Vec<Edge>,
+        neighbours: &[PeerId],
+    ) {
+        self.leave(id);
+        if self.core.peers.len() >= self.core.config.peers_max as usize {
+            return;
+        }
+        let mut peer = Peer::new(id, profile, self.core.config.links_max, self.core.now);
+        peer.banned = self.core.trust.is_banned(id);
+        peer.feud = self.core.trust.is_involved(id);
+        let links_max = usize::from(peer.links_max);
+        let resumes = !edges.is_empty() || !neighbours.is_empty();
+        let grace = self.core.config.adopt_grace;
+        if resumes && !self.core.now.is_past(crate::stamp::Stamp::ZERO, grace) {
+            self.core.frozen = true;
+        }
+        edges.truncate(EDGES_MAX);
+        peer.resume = edges;
+        let ix = self.core.peers.insert(peer);
+        for other in neighbours.iter().take(links_max) {
+            let Some(other) = self.core.peers.find(*other) else { continue };
+            let has_room = |peer: &Peer| peer.links.len() < usize::from(peer.links_max);
+            let both = has_room(self.core.peers.peer(ix)) && has_room(self.core.peers.peer(other));
+            if both && self.core.can_link(ix, other) {
+                self.core.add_link(ix, other, true);
+            }
+        }
+    }
+
+    pub(crate) fn leave(&mut self, id: PeerId) {
+        let Some(peer) = self.core.peers.find(id) else { return };
+        // Nobody is to be linked to it while its children find other parents.
+        for watch in self.core.peers.peer(peer).watches.clone() {
+            self.exit(peer, watch.swarm);
+        }
+        self.drop_links(peer);
+        self.core.peers.remove(peer);
+    }
+
+    fn drop_links(&mut self, peer: PeerIx) {
+        while let Some(link) = self.core.peers.peer(peer).links.last().copied() {
+            self.core.remove_link(peer, link.other);
+        }
+    }
+
+    /// Takes a peer out of all swarms and tells it so; it goes on with the origin alone.
+    pub(crate) fn exit_all(&mut self, peer: PeerIx) {
+        for watch in self.core.peers.peer(peer).watches.clone() {
+            if watch.member == MemberIx::NONE {
+                continue;
+            }
+            self.exit(peer, watch.swarm);
+            let swarm = &self.swarms[watch.swarm.at()];
+            let substreams = u8::try_from(swarm.substreams()).expect("substreams fit in a byte");
+            if substreams == 0 || !self.core.enabled {
+                continue;
+            }
+            let origin = |k| Assignment { substream: Substream(k), parent: None };
+            let assignments: Vec<_> = (0..substreams).map(origin).collect();
+            let version = self.core.next_version(assignments.len());
+            let (peer, rendition) = (self.core.peers.peer(peer).id, swarm.rendition);
+            self.core.emit(Output::Plan { peer, version, rendition, substreams, assignments });
+        }
+    }
+
+    /// A link is gone: its edges get other parents.
+    pub(crate) fn link_down(&mut self, a: PeerIx, b: PeerIx, down: Down) {
+        if !self.core.remove_link(a, b) {
+            return;
+        }
+        self.core.note_down(a, b, down);
+        for watch in self.core.peers.peer(a).watches.clone() {
+            let Some(other) = self.core.peers.peer(b).member_of(watch.swarm) else { continue };
+            if watch.member != MemberIx::NONE {
+                self.swarms[watch.swarm.at()].part(&mut self.core, watch.member, other);
+            }
+        }
+    }
+
+    /// A peer feeds nobody any more.
+    pub(crate) fn ban(&mut self, peer: PeerIx) {
+        self.core.peers.peer_mut(peer).banned = true;
+        self.core.counts.banned += 1;
+        let id = self.core.peers.peer(peer).id;
+        self.core.emit(Output::Banned { peer: id });
+        for link in self.core.peers.peer(peer).links.clone() {
+            self.core.disconnect(peer, link.other);
+        }
+        self.exit_all(peer);
+        self.drop_links(peer);
+    }
+
+    pub(crate) fn lost(
+        &mut self,
+        id: PeerId,
+        rendition: RenditionId,
+        substream: Substream,
+        parent: Option<PeerId>,
+        reason: LostReason,
+    ) {
+        let k = usize::from(substream.0);
+        let (Some(peer), Some(parent)) = (self.core.peers.find(id), parent) else { return };
+        let Some(&ix) = self.renditions.get(&rendition) else { return };
+        let Some(member) = self.core.peers.peer(peer).member_of(ix) else { return };
+        let swarm = &mut self.swarms[ix.at()];
+        if k >= swarm.substreams() {
+            return;
+        }
+        if swarm.trees[k].parent(member) == Parent::Awaited {
+            swarm.replant(&mut self.core, k, member);
+            return;
+        }
+        let Some(above) = self.core.peers.find(parent) else { return };
+        let Some(above_member) = self.core.peers.peer(above).member_of(ix) else { return };
+        if swarm.trees[k].parent(member) != Parent::Member(above_member) {
+            return;
+        }
+        match reason {
+            LostReason::Link => self.link_down(peer, above, Down::Failed),
+            LostReason::Misbehaved => {
+                self.core.disconnect(peer, above);
+                self.link_down(peer, above, Down::Separated);
+            }
+            LostReason::Late => {
+                self.count_late(peer, above);
+                self.swarms[ix.at()].leave_late(&mut self.core, k, member, above_member);
+            }
+        }
+    }
+
+    /// Counts a complaint; several children's halve the parent's slots for a while.
+    fn count_late(&mut self, child: PeerIx, parent: PeerIx) {
+        let now = self.core.now;
+        let (window, needed) = (self.core.config.late_penalty, self.core.config.late_children_min);
+        let lateness = &mut self.core.peers.peer_mut(parent).lateness;
+        if lateness.count == 0 || now.is_past(lateness.since, window) {
+            (lateness.count, lateness.since) = (0, now);
+        }
+        let known = &lateness.reporters[..usize::from(lateness.count)];
+        if known.contains(&child.0) || known.len() == lateness.reporters.len() {
+            return;
+        }
+        lateness.reporters[usize::from(lateness.count)] = child.0;
+        lateness.count += 1;
+        if lateness.count >= needed {
+            lateness.count = 0;
+            lateness.penalty_until = now.after(window);
+            self.share_upload(parent);
+        }
+    }
+}
+
+impl crate::swarm::Swarm {
+    /// Moves a member away from a parent that is late, if there is a better place.
+    fn leave_late(
+        &mut self,
+        core: &mut crate::shared::Core,
+        k: usize,
+        member: MemberIx,
+        parent: MemberIx,
+    ) {
+        let node = self.trees[k].node(member);
+        if !core.now.is_past(node.moved, LATE_MOVE_MIN) {
+            return;
+        }
+        let limit = node.arrival_us.saturating_mul(2).saturating_add(LATE_US);
+        let found = self.find_place(core, k, member, Some(parent), Search::Recruit);
+        let Some(choice) = found.filter(|choice| choice.cost_us < limit) else { return };
+        let (child, above) = (self.member(member).peer, self.member(parent).peer);
+        self.take_place(core, k, member, choice);
+        core.remember_pair(child, above, LATE_PAIR_MEMORY);
+    }
+}

@@ -1,0 +1,415 @@
+//! The viewers of one rendition, and the trees over them.
+//!
+//! Rule: every change of a parent goes through [`Swarm::assign`], which keeps tree, slots, links,
+//! places and the list of plans to send in step.
+//!
+//! It does not choose parents (see `attach`) and does not size slots (see `capacity`).
+
+use crate::output::Output;
+use crate::peers::{PeerIx, SwarmIx};
+use crate::places::BEYOND_EVEN;
+use crate::shared::Core;
+use crate::stamp::Stamp;
+use crate::tree::{MemberIx, Parent, Tree};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use rand_core::Rng;
+use shoal_wire::tracker_message::Assignment;
+use shoal_wire::{ObjectId, PeerId, RenditionId, SUBSTREAMS_MAX, Substream};
+
+/// A peer in a swarm.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) peer: PeerIx,
+    /// Most children, over all substreams.
+    pub(crate) slots: u16,
+    /// Children that are an even share of its uplink.
+    pub(crate) even: u16,
+    /// Children that it has.
+    pub(crate) used: u16,
+    /// Substreams in which it is interior, one bit each.
+    pub(crate) homes: u8,
+    /// Substreams whose parent changed since the last plan.
+    changed: u8,
+    /// Substreams in which it is a root.
+    pub(crate) roots: u8,
+    /// Time that its uplink needs for a chunk, µs.
+    pub(crate) chunk_time_us: u32,
+    /// Upload for this rendition.
+    pub(crate) upload_kbps: u32,
+    spare_key: u32,
+}
+
+/// What the first object says of a rendition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// K.
+    pub(crate) substreams: u8,
+    pub(crate) chunk_bits: u32,
+    /// Smoothed over the objects.
+    pub(crate) rate_kbps: u32,
+}
+
+/// The viewers of one rendition.
+#[derive(Clone, Debug)]
+pub(crate) struct Swarm {
+    pub(crate) ix: SwarmIx,
+    pub(crate) rendition: RenditionId,
+    /// Known from the first object on.
+    pub(crate) shape: Option<Shape>,
+    /// The newest objects, oldest first.
+    pub(crate) recent: VecDeque<ObjectId>,
+    members: Vec<Option<Member>>,
+    vacant: Vec<MemberIx>,
+    count: u32,
+    pub(crate) trees: Vec<Tree>,
+    /// Members with a free slot, by how much they can still do.
+    spare: BTreeSet<(u32, MemberIx)>,
+    /// Even slots that the members interior in a substream have for it.
+    pub(crate) supply: [u32; SUBSTREAMS_MAX as usize],
+    pub(crate) upload_kbps: u64,
+    /// Members with slots.
+    pub(crate) capable: u32,
+    /// Members that are roots somewhere.
+    roots: BTreeSet<MemberIx>,
+    changed: Vec<MemberIx>,
+    /// Nodes whose children's arrival is to be estimated anew.
+    pub(crate) stale: VecDeque<(u8, MemberIx)>,
+    /// Nodes that wait for a parent to come back.
+    pub(crate) awaited: BTreeMap<PeerId, Vec<(u8, MemberIx)>>,
+    pub(crate) cursor: u32,
+    pub(crate) scratch: Vec<MemberIx>,
+}
+
+/// Time from publication until a root has the first chunk: one request to the origin.
+pub(crate) const ROOT_ARRIVAL_US: u32 = 30_000;
+
+impl Swarm {
+    pub(crate) fn new(ix: SwarmIx, rendition: RenditionId) -> Self {
+        Self {
+            ix,
+            rendition,
+            shape: None,
+            recent: VecDeque::new(),
+            members: Vec::new(),
+            vacant: Vec::new(),
+            count: 0,
+            trees: Vec::new(),
+            spare: BTreeSet::new(),
+            supply: [0; SUBSTREAMS_MAX as usize],
+            upload_kbps: 0,
+            capable: 0,
+            roots: BTreeSet::new(),
+            changed: Vec::new(),
+            stale: VecDeque::new(),
+            awaited: BTreeMap::new(),
+            cursor: 0,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Number of members.
+    pub(crate) fn len(&self) -> u32 {
+        self.count
+    }
+
+    /// One past the highest member index.
+    pub(crate) fn index_end(&self) -> u32 {
+        u32::try_from(self.members.len()).expect("peers_max is 32 bits")
+    }
+
+    pub(crate) fn substreams(&self) -> usize {
+        self.trees.len()
+    }
+
+    pub(crate) fn member(&self, member: MemberIx) -> &Member {
+        self.members[member.at()].as_ref().expect("an index is held only while its member is there")
+    }
+
+    pub(crate) fn member_mut(&mut self, member: MemberIx) -> &mut Member {
+        self.members[member.at()].as_mut().expect("an index is held only while its member is there")
+    }
+
+    /// Every member's index.
+    pub(crate) fn indices(&self) -> impl Iterator<Item = MemberIx> + '_ {
+        (0..self.index_end()).map(MemberIx).filter(|&member| self.has(member))
+    }
+
+    pub(crate) fn has(&self, member: MemberIx) -> bool {
+        self.members.get(member.at()).is_some_and(Option::is_some)
+    }
+
+    /// Members with a free slot, those that can do most first.
+    pub(crate) fn spare(&self) -> impl Iterator<Item = MemberIx> + '_ {
+        self.spare.iter().map(|&(_, member)| member)
+    }
+
+    /// Members that are roots in any substream.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = MemberIx> + '_ {
+        self.roots.iter().copied()
+    }
+
+    /// Takes the shape that the first object has. Members that wait for it are planned by the
+    /// caller.
+    pub(crate) fn set_shape(&mut self, core: &mut Core, shape: Shape) {
+        self.shape = Some(shape);
+        let count = shape.substreams.clamp(1, SUBSTREAMS_MAX);
+        self.trees = (0..count).map(|_| Tree::new(core.random.next_u32())).collect();
+        for member in 0..self.index_end() {
+            for tree in &mut self.trees {
+                tree.reset(MemberIx(member), core.now);
+            }
+        }
+    }
+
+    /// Adds a member, outside of the trees and without slots.
+    pub(crate) fn insert(&mut self, peer: PeerIx, now: Stamp) -> MemberIx {
+        let member = Member {
+            peer,
+            slots: 0,
+            even: 0,
+            used: 0,
+            homes: 0,
+            changed: 0,
+            roots: 0,
+            chunk_time_us: 0,
+            upload_kbps: 0,
+            spare_key: 0,
+        };
+        let ix = self.vacant.pop().unwrap_or_else(|| {
+            if self.members.len() == self.members.capacity() {
+                self.members.reserve_exact(self.members.len() / 8 + 16);
+            }
+            self.members.push(None);
+            MemberIx(self.index_end() - 1)
+        });
+        self.members[ix.at()] = Some(member);
+        self.count += 1;
+        for tree in &mut self.trees {
+            tree.reset(ix, now);
+        }
+        ix
+    }
+
+    /// Removes a member that is out of all trees and has no slots.
+    pub(crate) fn remove(&mut self, member: MemberIx) {
+        self.members[member.at()] = None;
+        self.vacant.push(member);
+        self.count -= 1;
+    }
+
+    /// Gives a member another parent in substream `k`, and notes that it is to be told.
+    pub(crate) fn assign(&mut self, core: &mut Core, k: usize, member: MemberIx, to: Parent) {
+        if self.trees[k].parent(member) == to {
+            return;
+        }
+        self.unhook(core, k, member);
+        self.hook(core, k, member, to);
+        self.trees[k].node_mut(member).moved = core.now;
+        if to != Parent::Out {
+            self.mark(member, 1 << k);
+        }
+    }
+
+    /// Notes that a member is to be told its parents in these substreams.
+    pub(crate) fn mark(&mut self, member: MemberIx, substreams: u8) {
+        let entry = self.member_mut(member);
+        let was_clean = entry.changed == 0;
+        entry.changed |= substreams;
+        if was_clean && substreams != 0 {
+            self.changed.push(member);
+        }
+    }
+
+    fn unhook(&mut self, core: &mut Core, k: usize, member: MemberIx) {
+        let from = self.trees[k].parent(member);
+        self.trees[k].detach(member);
+        match from {
+            Parent::Out | Parent::Awaited => {}
+            Parent::Origin => {
+                let entry = self.member_mut(member);
+                entry.roots -= 1;
+                if entry.roots == 0 {
+                    self.roots.remove(&member);
+                }
+            }
+            Parent::Member(parent) => {
+                self.member_mut(parent).used -= 1;
+                core.release_link(self.member(member).peer, self.member(parent).peer);
+                self.refresh(parent);
+            }
+        }
+    }
+
+    /// Puts a node into the forest without telling the peer: it knows already.
+    pub(crate) fn hook(&mut self, core: &mut Core, k: usize, member: MemberIx, to: Parent) {
+        self.trees[k].attach(member, to);
+        match to {
+            Parent::Out | Parent::Awaited => {}
+            Parent::Origin => {
+                self.member_mut(member).roots += 1;
+                self.roots.insert(member);
+            }
+            Parent::Member(parent) => {
+                self.member_mut(parent).used += 1;
+                core.use_link(self.member(member).peer, self.member(parent).peer);
+                self.add_home(parent, k);
+                self.refresh(parent);
+            }
+        }
+        self.estimate(core, k, member);
+        self.refresh_keys(k, member);
+    }
+
+    /// Estimates when copies arrive at a node, and has its children's estimates follow.
+    pub(crate) fn estimate(&mut self, core: &Core, k: usize, member: MemberIx) {
+        let arrival = self.arrival_us(core, k, member);
+        let node = self.trees[k].node_mut(member);
+        let before = node.arrival_us;
+        if before.abs_diff(arrival) <= before / 16 + 2_000 {
+            return;
+        }
+        node.arrival_us = arrival;
+        let has_children = node.children() > 0;
+        self.refresh_keys(k, member);
+        if has_children && self.stale.len() < STALE_MAX {
+            let k = u8::try_from(k).expect("substreams fit in a byte");
+            self.stale.push_back((k, member));
+        }
+    }
+
+    fn arrival_us(&self, core: &Core, k: usize, member: MemberIx) -> u32 {
+        match self.trees[k].parent(member) {
+            Parent::Out | Parent::Origin | Parent::Awaited => ROOT_ARRIVAL_US,
+            Parent::Member(parent) => {
+                let above = self.trees[k].node(parent);
+                let inner = self.trees[k].node(member).is_inner();
+                let before = if inner { above.inner_children() } else { above.children() };
+                let sending = self.member(parent).chunk_time_us.saturating_mul(u32::from(before));
+                let trip = core.trip_us(self.member(member).peer, self.member(parent).peer);
+                above.arrival_us.saturating_add(sending).saturating_add(trip).min(ARRIVAL_MAX_US)
+            }
+        }
+    }
+
+    /// Estimates anew what depends on nodes that changed, at most `count` of them.
+    pub(crate) fn settle_estimates(&mut self, core: &Core, count: usize) {
+        for _ in 0..count {
+            let Some((k, member)) = self.stale.pop_front() else { return };
+            let k = usize::from(k);
+            if !self.has(member) {
+                continue;
+            }
+            let mut children = core::mem::take(&mut self.scratch);
+            children.extend(self.trees[k].children(member));
+            for child in children.drain(..) {
+                self.estimate(core, k, child);
+            }
+            self.scratch = children;
+        }
+    }
+
+    /// Brings all places that a member offers up to date.
+    pub(crate) fn refresh(&mut self, member: MemberIx) {
+        for k in 0..self.trees.len() {
+            if self.member(member).homes & (1 << k) != 0 {
+                self.refresh_keys(k, member);
+            }
+        }
+        self.refresh_spare(member);
+    }
+
+    /// Brings the places that a member offers in one substream up to date.
+    pub(crate) fn refresh_keys(&mut self, k: usize, member: MemberIx) {
+        let entry = self.member(member);
+        let node = self.trees[k].node(member);
+        let offers = node.is_inner() && self.trees[k].parent(member) != Parent::Out;
+        let (mut free_key, mut upper_key) = (0, 0);
+        if offers {
+            let at = |before: u16| {
+                let sending = entry.chunk_time_us.saturating_mul(u32::from(before) + 1);
+                node.arrival_us.saturating_add(sending).clamp(1, ARRIVAL_MAX_US)
+            };
+            let tier = if entry.used >= entry.even { BEYOND_EVEN } else { 0 };
+            let has_leaf = node.children() > node.inner_children();
+            if entry.used < entry.slots {
+                free_key = tier | at(node.children());
+                upper_key = tier | at(node.inner_children());
+            }
+            if has_leaf && entry.used <= entry.slots {
+                upper_key = at(node.inner_children());
+            }
+        }
+        self.trees[k].set_keys(member, free_key, upper_key);
+    }
+
+    fn refresh_spare(&mut self, member: MemberIx) {
+        let entry = self.member(member);
+        let (old, free) = (entry.spare_key, entry.slots.saturating_sub(entry.used));
+        let key = if free == 0 {
+            0
+        } else {
+            let beyond = u32::from(entry.used >= entry.even);
+            // Rounded to a power of two, so that the set changes seldom.
+            1 + (beyond << 16) + (entry.homes.count_ones() << 8) + free.leading_zeros()
+        };
+        if key == old {
+            return;
+        }
+        if old != 0 {
+            self.spare.remove(&(old, member));
+        }
+        if key != 0 {
+            self.spare.insert((key, member));
+        }
+        self.member_mut(member).spare_key = key;
+    }
+
+    /// Sends the plans that changed.
+    pub(crate) fn flush(&mut self, core: &mut Core) {
+        let mut changed = core::mem::take(&mut self.changed);
+        for member in changed.drain(..) {
+            if !self.has(member) {
+                continue;
+            }
+            let substreams = core::mem::take(&mut self.member_mut(member).changed);
+            self.send_plan(core, member, substreams);
+        }
+        self.changed = changed;
+    }
+
+    fn send_plan(&self, core: &mut Core, member: MemberIx, substreams: u8) {
+        let mut assignments = Vec::with_capacity(substreams.count_ones() as usize);
+        for k in 0..SUBSTREAMS_MAX {
+            let tree = self.trees.get(usize::from(k)).filter(|_| substreams & (1 << k) != 0);
+            let Some(tree) = tree else { continue };
+            let parent = match tree.parent(member) {
+                Parent::Out | Parent::Awaited => continue,
+                Parent::Origin => None,
+                Parent::Member(parent) => Some(core.peers.peer(self.member(parent).peer).id),
+            };
+            assignments.push(Assignment { substream: Substream(k), parent });
+        }
+        if assignments.is_empty() {
+            return;
+        }
+        let version = core.next_version(assignments.len());
+        let peer = core.peers.peer(self.member(member).peer).id;
+        let substreams = u8::try_from(self.trees.len()).expect("substreams fit in a byte");
+        let rendition = self.rendition;
+        core.emit(Output::Plan { peer, version, rendition, substreams, assignments });
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.members.capacity() * size_of::<Option<Member>>()
+            + self.spare.len() * size_of::<(u32, MemberIx)>() * 3 / 2
+            + self.vacant.capacity() * size_of::<MemberIx>()
+            + self.stale.capacity() * size_of::<(u8, MemberIx)>()
+            + self.trees.iter().map(Tree::memory_bytes).sum::<usize>()
+    }
+}
+
+/// Estimates stop here: eleven minutes late is late enough, and the tier bit stays clear.
+const ARRIVAL_MAX_US: u32 = 1 << 29;
+/// Estimates waiting to follow a change. What does not fit is found again by the regular scan.
+const STALE_MAX: usize = 1 << 16;

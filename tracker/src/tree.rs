@@ -1,0 +1,324 @@
+//! One substream's forest: who feeds whom, with the origin above its roots.
+//!
+//! Rule: siblings are kept with interior nodes before leaves, so that a leaf that can make room is
+//! always the last child. Nothing here allocates except when a member is added.
+//!
+//! It does not decide anything, and does not know peers, links or slots.
+
+use crate::places::Places;
+use crate::stamp::Stamp;
+use alloc::vec::Vec;
+
+/// Index of a member of a swarm, the same in all its trees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct MemberIx(pub(crate) u32);
+
+impl MemberIx {
+    /// Nobody.
+    pub(crate) const NONE: Self = Self(u32::MAX);
+
+    pub(crate) const fn at(self) -> usize {
+        self.0 as usize
+    }
+
+    fn some(self) -> Option<Self> {
+        (self != Self::NONE).then_some(self)
+    }
+}
+
+/// What is above a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parent {
+    /// Nothing: it is not in the forest (yet).
+    Out,
+    /// The origin: it is a root.
+    Origin,
+    /// A parent that has not come back yet after a restart of the tracker.
+    Awaited,
+    /// Another member.
+    Member(MemberIx),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Above {
+    Out,
+    Origin,
+    Awaited,
+    Member,
+}
+
+/// A member's place in one substream. 800,000 of them exist at 100,000 peers: keep it small.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    parent: MemberIx,
+    previous: MemberIx,
+    next: MemberIx,
+    first: MemberIx,
+    last: MemberIx,
+    /// Estimated time from publication to the first chunk here, µs.
+    pub(crate) arrival_us: u32,
+    pub(crate) free_key: u32,
+    pub(crate) upper_key: u32,
+    /// When it was last moved.
+    pub(crate) moved: Stamp,
+    children: u16,
+    inner_children: u16,
+    above: Above,
+    inner: bool,
+    /// Moves for a better place, which make the next one wait longer.
+    pub(crate) moves: u8,
+}
+
+impl Node {
+    fn new(now: Stamp) -> Self {
+        Self {
+            parent: MemberIx::NONE,
+            previous: MemberIx::NONE,
+            next: MemberIx::NONE,
+            first: MemberIx::NONE,
+            last: MemberIx::NONE,
+            arrival_us: 0,
+            free_key: 0,
+            upper_key: 0,
+            moved: now,
+            children: 0,
+            inner_children: 0,
+            above: Above::Out,
+            inner: false,
+            moves: 0,
+        }
+    }
+
+    /// Number of children.
+    pub(crate) fn children(&self) -> u16 {
+        self.children
+    }
+
+    /// Number of children that have, or are meant to have, children themselves.
+    pub(crate) fn inner_children(&self) -> u16 {
+        self.inner_children
+    }
+
+    /// Whether it is meant to have children.
+    pub(crate) fn is_inner(&self) -> bool {
+        self.inner
+    }
+}
+
+/// The forest of one substream.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tree {
+    nodes: Vec<Node>,
+    first_root: Option<MemberIx>,
+    last_root: Option<MemberIx>,
+    roots: u32,
+    pub(crate) places: Places,
+}
+
+/// Steps upward after which a chain counts as endless: far deeper than any tree should be.
+const DEPTH_MAX: usize = 512;
+
+impl Tree {
+    pub(crate) fn new(salt: u32) -> Self {
+        Self { places: Places::new(salt), ..Self::default() }
+    }
+
+    /// Makes (or resets) the node of a member, outside of the forest.
+    pub(crate) fn reset(&mut self, member: MemberIx, now: Stamp) {
+        while self.nodes.len() <= member.at() {
+            if self.nodes.len() == self.nodes.capacity() {
+                self.nodes.reserve_exact(self.nodes.len() / 8 + 16);
+            }
+            self.nodes.push(Node::new(now));
+        }
+        self.nodes[member.at()] = Node::new(now);
+    }
+
+    pub(crate) fn node(&self, member: MemberIx) -> &Node {
+        &self.nodes[member.at()]
+    }
+
+    pub(crate) fn node_mut(&mut self, member: MemberIx) -> &mut Node {
+        &mut self.nodes[member.at()]
+    }
+
+    pub(crate) fn parent(&self, member: MemberIx) -> Parent {
+        let node = self.node(member);
+        match node.above {
+            Above::Out => Parent::Out,
+            Above::Origin => Parent::Origin,
+            Above::Awaited => Parent::Awaited,
+            Above::Member => Parent::Member(node.parent),
+        }
+    }
+
+    /// Number of roots.
+    pub(crate) fn root_count(&self) -> u32 {
+        self.roots
+    }
+
+    /// The oldest root.
+    pub(crate) fn first_root(&self) -> Option<MemberIx> {
+        self.first_root
+    }
+
+    /// The newest root.
+    pub(crate) fn last_root(&self) -> Option<MemberIx> {
+        self.last_root
+    }
+
+    /// Children, interior ones first.
+    pub(crate) fn children(&self, member: MemberIx) -> impl Iterator<Item = MemberIx> + '_ {
+        let mut next = self.node(member).first;
+        core::iter::from_fn(move || {
+            let child = next.some()?;
+            next = self.node(child).next;
+            Some(child)
+        })
+    }
+
+    /// Children, leaves first.
+    pub(crate) fn children_back(&self, member: MemberIx) -> impl Iterator<Item = MemberIx> + '_ {
+        let mut next = self.node(member).last;
+        core::iter::from_fn(move || {
+            let child = next.some()?;
+            next = self.node(child).previous;
+            Some(child)
+        })
+    }
+
+    /// Whether `member` is `top` or below it. A chain too long to follow counts as below.
+    pub(crate) fn is_below(&self, member: MemberIx, top: MemberIx) -> bool {
+        let mut at = member;
+        for _ in 0..DEPTH_MAX {
+            if at == top {
+                return true;
+            }
+            match self.parent(at) {
+                Parent::Member(parent) => at = parent,
+                Parent::Origin | Parent::Awaited | Parent::Out => return false,
+            }
+        }
+        true
+    }
+
+    /// Hops from the origin, if it can be reached: 1 for a root.
+    pub(crate) fn depth(&self, member: MemberIx) -> Option<u32> {
+        let mut at = member;
+        for depth in 1..=self.nodes.len() {
+            match self.parent(at) {
+                Parent::Member(parent) => at = parent,
+                Parent::Origin => return u32::try_from(depth).ok(),
+                Parent::Awaited | Parent::Out => return None,
+            }
+        }
+        None
+    }
+
+    /// Puts a node that is out of the forest into it.
+    pub(crate) fn attach(&mut self, member: MemberIx, to: Parent) {
+        debug_assert!(self.parent(member) == Parent::Out, "detach comes first");
+        let (above, parent) = match to {
+            Parent::Out => (Above::Out, MemberIx::NONE),
+            Parent::Awaited => (Above::Awaited, MemberIx::NONE),
+            Parent::Origin => (Above::Origin, MemberIx::NONE),
+            Parent::Member(parent) => (Above::Member, parent),
+        };
+        let node = self.node_mut(member);
+        (node.above, node.parent) = (above, parent);
+        match to {
+            Parent::Out | Parent::Awaited => {}
+            Parent::Origin => self.push_root(member),
+            Parent::Member(parent) => self.push_child(member, parent),
+        }
+    }
+
+    /// Takes a node out of the forest; its own children stay below it.
+    pub(crate) fn detach(&mut self, member: MemberIx) {
+        let node = self.node(member);
+        let (previous, next, inner) = (node.previous, node.next, node.inner);
+        let parent = self.parent(member);
+        if let Some(previous) = previous.some() {
+            self.node_mut(previous).next = next;
+        }
+        if let Some(next) = next.some() {
+            self.node_mut(next).previous = previous;
+        }
+        match parent {
+            Parent::Out | Parent::Awaited => {}
+            Parent::Origin => {
+                self.roots -= 1;
+                if self.first_root == Some(member) {
+                    self.first_root = next.some();
+                }
+                if self.last_root == Some(member) {
+                    self.last_root = previous.some();
+                }
+            }
+            Parent::Member(parent) => {
+                let above = self.node_mut(parent);
+                above.children -= 1;
+                above.inner_children -= u16::from(inner);
+                if above.first == member {
+                    above.first = next;
+                }
+                if above.last == member {
+                    above.last = previous;
+                }
+            }
+        }
+        let node = self.node_mut(member);
+        (node.previous, node.next) = (MemberIx::NONE, MemberIx::NONE);
+        (node.above, node.parent) = (Above::Out, MemberIx::NONE);
+    }
+
+    /// Says whether a node is meant to have children, and keeps its siblings in order.
+    pub(crate) fn set_inner(&mut self, member: MemberIx, inner: bool) {
+        if self.node(member).inner == inner {
+            return;
+        }
+        match self.parent(member) {
+            Parent::Out | Parent::Origin | Parent::Awaited => self.node_mut(member).inner = inner,
+            parent @ Parent::Member(_) => {
+                self.detach(member);
+                self.node_mut(member).inner = inner;
+                self.attach(member, parent);
+            }
+        }
+    }
+
+    fn push_root(&mut self, member: MemberIx) {
+        self.roots += 1;
+        match self.last_root.replace(member) {
+            Some(last) => {
+                self.node_mut(last).next = member;
+                self.node_mut(member).previous = last;
+            }
+            None => self.first_root = Some(member),
+        }
+    }
+
+    fn push_child(&mut self, member: MemberIx, parent: MemberIx) {
+        let inner = self.node(member).inner;
+        let above = self.node_mut(parent);
+        above.children += 1;
+        above.inner_children += u16::from(inner);
+        let (first, last) = (above.first, above.last);
+        if first == MemberIx::NONE {
+            above.first = member;
+            above.last = member;
+        } else if inner {
+            above.first = member;
+            self.node_mut(first).previous = member;
+            self.node_mut(member).next = first;
+        } else {
+            above.last = member;
+            self.node_mut(last).next = member;
+            self.node_mut(member).previous = last;
+        }
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.nodes.capacity() * size_of::<Node>() + self.places.memory_bytes()
+    }
+}

@@ -1,0 +1,78 @@
+//! Swarms of many sizes come to rest in a good plan.
+
+mod world;
+
+use std::time::Duration;
+use world::{World, capped, profile};
+
+/// Lets `count` viewers join a second apart.
+fn grow(count: u64, seed: u64) -> World {
+    let mut world = World::new(seed);
+    world.publish();
+    for id in 1..=count {
+        world.join(id, profile());
+        world.run(Duration::from_secs(1));
+    }
+    world
+}
+
+#[test]
+fn swarms_converge_and_become_quiet() {
+    for (count, depth_max, roots_max) in [(1, 1, 8), (2, 2, 4), (3, 2, 3), (8, 2, 1), (24, 4, 1)] {
+        for seed in 1..=5 {
+            let mut world = grow(count, seed);
+            world.run(Duration::from_secs(5));
+            let view = world.tracker.view().swarms[0].clone();
+            let context = format!("{count} viewers, seed {seed}: {view:?}");
+            assert!(view.roots.iter().all(|&roots| roots == 1), "{context}");
+            world.run(Duration::from_secs(60));
+            let view = world.tracker.view().swarms[0].clone();
+            let context = format!("{count} viewers, seed {seed}: {view:?}");
+            assert!(view.depth_max <= depth_max, "{context}");
+            let roots = world.roots();
+            assert!(roots.values().all(|&roots| roots <= roots_max), "{context} {roots:?}");
+            let children = world.children();
+            assert!(children.values().all(|&count| count <= 34), "{context} {children:?}");
+            world.check_told();
+            let plans = world.plans;
+            world.run(Duration::from_secs(30));
+            assert_eq!(world.plans, plans, "not quiet: {context}");
+        }
+    }
+}
+
+#[test]
+fn two_hundred_viewers() {
+    let mut world = World::new(7);
+    world.audits = false;
+    world.publish();
+    for id in 1..=200 {
+        world.join(id, profile());
+        world.run(Duration::from_millis(200));
+    }
+    world.run(Duration::from_secs(60));
+    world.tracker.audit().expect("the tables agree");
+    let view = world.tracker.view().swarms[0].clone();
+    assert!(view.roots.iter().all(|&roots| roots == 1), "{view:?}");
+    assert!(view.depth_max <= 6, "{view:?}");
+    let plans = world.plans;
+    world.run(Duration::from_secs(30));
+    assert!(world.plans - plans <= 5, "not quiet: {}", world.plans - plans);
+    world.check_told();
+}
+
+#[test]
+fn weak_uplinks_are_planned_within_their_means() {
+    // 2.4 Mbit/s for a 2 Mbit/s stream: 8 of 9.6 slots are used, so supply is barely enough.
+    let mut world = World::new(3);
+    world.publish();
+    for id in 1..=24 {
+        world.join(id, capped(2_400_000));
+        world.run(Duration::from_millis(300));
+    }
+    world.run(Duration::from_secs(30));
+    let view = world.tracker.view().swarms[0].clone();
+    assert!(world.children().values().all(|&count| count <= 8), "{view:?}");
+    let roots: u32 = view.roots.iter().sum();
+    assert!(roots <= 10, "{view:?}");
+}
