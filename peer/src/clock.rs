@@ -43,10 +43,8 @@ pub(crate) enum Need {
 impl Clocks {
     /// A player asks for segment `msn` of duration `len`.
     pub(crate) fn request(&mut self, msn: u64, len: Duration, now: Instant) -> Need {
-        let known = self
-            .players
-            .iter_mut()
-            .find(|p| p.newest_msn == msn || p.newest_msn + 1 == msn);
+        let known =
+            self.players.iter_mut().find(|p| p.newest_msn == msn || p.newest_msn + 1 == msn);
         if let Some(player) = known {
             player.seen = now;
             if player.newest_msn != msn {
@@ -98,11 +96,7 @@ impl Clocks {
     /// Media asked for and not yet played by the earliest player.
     pub(crate) fn buffered(&self, now: Instant) -> Duration {
         let end = |p: &Player| Some(p.anchor? + p.before + p.newest_len - now);
-        self.players
-            .iter()
-            .filter_map(end)
-            .min()
-            .unwrap_or_default()
+        self.players.iter().filter_map(end).min().unwrap_or_default()
     }
 
     pub(crate) fn clear(&mut self) {
@@ -141,11 +135,7 @@ mod tests {
         assert_eq!(clocks.request(10, LEN, at(100)), Need::Start);
         clocks.handed(10, at(100));
         assert_eq!(clocks.request(11, LEN, at(100)), Need::At(at(102)));
-        assert_eq!(
-            clocks.request(11, LEN, at(101)),
-            Need::At(at(102)),
-            "a retry"
-        );
+        assert_eq!(clocks.request(11, LEN, at(101)), Need::At(at(102)), "a retry");
         assert_eq!(clocks.request(12, LEN, at(101)), Need::At(at(104)));
         assert_eq!(clocks.expected(13, LEN, at(101)), Some(at(106)));
         assert_eq!(clocks.expected(15, LEN, at(101)), Some(at(110)));

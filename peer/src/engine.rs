@@ -81,7 +81,9 @@ impl Engine {
     /// Takes an event. It never fails: whoever is at fault is answered through outputs.
     pub fn handle(&mut self, input: Input, now: Instant) {
         match input {
-            Input::Request { id, object, range } => self.on_request(id, object, range, now),
+            Input::Request { id, object, range, duration } => {
+                self.on_request(id, object, range, duration, now);
+            }
             Input::CancelRequest { id } => self.on_cancel_request(id),
             Input::StopWatching { rendition } => self.on_stop_watching(rendition),
             Input::Share { share, upload_cap } => self.on_share(share, upload_cap, now),
@@ -92,11 +94,7 @@ impl Engine {
             Input::LinkDown { peer } => self.on_link_down(peer, now),
             Input::LinkMessage { peer, message } => self.on_link_message(peer, message, now),
             Input::LinkBuffered { peer, bytes } => self.on_link_buffered(peer, bytes, now),
-            Input::OriginStarted {
-                fetch,
-                total_len,
-                offset,
-            } => {
+            Input::OriginStarted { fetch, total_len, offset } => {
                 self.on_origin_started(fetch, total_len, offset, now);
             }
             Input::OriginData { fetch, bytes } => self.on_origin_data(fetch, &bytes, now),
@@ -114,19 +112,11 @@ impl Engine {
 
     /// When the engine wants a [`Input::Tick`], if ever.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let objects = self
-            .store
-            .iter_incomplete()
-            .filter_map(|(id, o)| self.due(id, o));
+        let objects = self.store.iter_incomplete().filter_map(|(id, o)| self.due(id, o));
         let echoes = self.echoes.iter().map(|echo| echo.at);
         let pings = self.neighbours.values().map(|n| n.ping_at);
         let pacer = (!self.uplink.is_idle()).then(|| self.uplink.free_at());
-        objects
-            .chain(echoes)
-            .chain(pings)
-            .chain(pacer)
-            .chain(self.session.report_at())
-            .min()
+        objects.chain(echoes).chain(pings).chain(pacer).chain(self.session.report_at()).min()
     }
 
     fn on_tick(&mut self, now: Instant) {
@@ -182,10 +172,7 @@ impl Engine {
 
     /// Sends a message to a neighbour; control messages do not wait in the uplink's queue.
     pub(crate) fn tell(&mut self, peer: PeerId, message: &PeerMessage) {
-        self.push(Output::Send {
-            peer,
-            message: message.encode(),
-        });
+        self.push(Output::Send { peer, message: message.encode() });
     }
 
     pub(crate) fn tell_server(&mut self, message: ClientMessage) {

@@ -103,8 +103,8 @@ impl Rendition {
             feeds: Vec::new(),
             plan_version: 0,
             clocks: Clocks::default(),
-            // Until a digest tells: what Apple recommends, at a usual rate.
-            segment_len: Duration::from_secs(6),
+            // Until a digest tells: short, so that deadlines err early, and of a usual size.
+            segment_len: Duration::from_secs(1),
             segment_bytes: 2_000_000,
         }
     }
@@ -130,10 +130,7 @@ impl Rendition {
     /// this viewer a root of everything.
     pub(crate) fn is_fed_by_peers(&self) -> bool {
         self.feeds.is_empty()
-            || self
-                .feeds
-                .iter()
-                .any(|f| f.next.is_some() || f.current != Parent::Origin)
+            || self.feeds.iter().any(|f| f.next.is_some() || f.current != Parent::Origin)
     }
 
     /// The first object that is not known yet.
@@ -147,10 +144,7 @@ impl Rendition {
             feed.current == Parent::Peer(peer) || feed.next.is_some_and(|n| n.peer == peer)
         };
         let indexed = (0u8..).zip(&self.feeds);
-        indexed
-            .filter(|(_, feed)| by(feed))
-            .map(|(k, _)| Substream(k))
-            .collect()
+        indexed.filter(|(_, feed)| by(feed)).map(|(k, _)| Substream(k)).collect()
     }
 
     /// When the earliest player will need `object`.
@@ -162,14 +156,7 @@ impl Rendition {
 /// The first object that may come after `object`.
 pub(crate) const fn successor(object: ObjectId) -> ObjectId {
     match object.part {
-        Part::WHOLE => ObjectId {
-            msn: object.msn + 1,
-            part: Part(0),
-            ..object
-        },
-        Part(part) => ObjectId {
-            part: Part(part + 1),
-            ..object
-        },
+        Part::WHOLE => ObjectId { msn: object.msn + 1, part: Part(0), ..object },
+        Part(part) => ObjectId { part: Part(part + 1), ..object },
     }
 }

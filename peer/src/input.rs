@@ -1,6 +1,7 @@
 //! All that can happen to a viewer's engine.
 
 use bytes::Bytes;
+use core::time::Duration;
 use shoal_wire::{BitRate, ObjectId, PeerId, RenditionId, ServerMessage, ShareMode};
 
 /// A player's request for an object, named by the shell.
@@ -22,10 +23,7 @@ pub struct ByteRange {
 
 impl ByteRange {
     /// The whole object.
-    pub const WHOLE: Self = Self {
-        start: 0,
-        end: None,
-    };
+    pub const WHOLE: Self = Self { start: 0, end: None };
 }
 
 /// Why an origin fetch brought nothing.
@@ -48,6 +46,8 @@ pub enum Input {
         object: ObjectId,
         /// Which bytes of it.
         range: ByteRange,
+        /// How long it plays, as the playlist says, if the shell knows.
+        duration: Option<Duration>,
     },
     /// The player gave up on a request.
     CancelRequest {

@@ -68,6 +68,11 @@ impl Neighbour {
         }
     }
 
+    /// It refused: it does not have all of it, or does not give it.
+    pub(crate) fn note_refusal(&mut self, object: ObjectId) {
+        self.holdings.insert(object, Holding::Digest);
+    }
+
     pub(crate) fn knows_digest(&self, object: &ObjectId) -> bool {
         self.holdings.contains_key(object)
     }
@@ -91,9 +96,7 @@ impl Neighbour {
     }
 
     pub(crate) fn has_cancelled(&self, object: &ObjectId, chunk: u32) -> bool {
-        self.cancelled
-            .iter()
-            .any(|(of, chunks)| of == object && chunks.contains(chunk))
+        self.cancelled.iter().any(|(of, chunks)| of == object && chunks.contains(chunk))
     }
 
     /// It asks for these again: an earlier cancel does not hold any more.
@@ -140,19 +143,12 @@ mod tests {
     #[test]
     fn a_child_is_served_between_from_and_until_what_it_lacks() {
         let mut neighbour = Neighbour::new(Instant::ZERO);
-        let child = Child {
-            from: object(5),
-            until: Some(object(8)),
-            weight: 0,
-        };
-        neighbour
-            .children
-            .insert((RenditionId(0), Substream(2)), child);
+        let child = Child { from: object(5), until: Some(object(8)), weight: 0 };
+        neighbour.children.insert((RenditionId(0), Substream(2)), child);
         neighbour.note_holding(object(6), Holding::Complete);
         neighbour.note_holding(object(7), Holding::Digest);
-        let wanted: alloc::vec::Vec<u64> = (0..10)
-            .filter(|m| neighbour.child(Substream(2), &object(*m)).is_some())
-            .collect();
+        let wanted: alloc::vec::Vec<u64> =
+            (0..10).filter(|m| neighbour.child(Substream(2), &object(*m)).is_some()).collect();
         assert_eq!(wanted, [5, 7]);
         assert!(neighbour.child(Substream(1), &object(5)).is_none());
     }

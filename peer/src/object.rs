@@ -76,23 +76,13 @@ pub(crate) struct Object {
 
 impl Object {
     pub(crate) fn new(now: Instant, jitter_percent: u32) -> Self {
-        Self {
-            known_at: now,
-            jitter_percent,
-            ..Self::default()
-        }
+        Self { known_at: now, jitter_percent, ..Self::default() }
     }
 
     pub(crate) fn adopt_digest(&mut self, digest: Arc<SignedDigest>, repair_at: Instant) {
         self.missing = digest.chunk_count();
         self.cells = alloc::vec![Cell::Missing; digest.chunk_count() as usize];
-        let run = Run {
-            repair_at,
-            repairs: 0,
-            told_late: false,
-            starved: false,
-            complete: false,
-        };
+        let run = Run { repair_at, repairs: 0, told_late: false, starved: false, complete: false };
         self.runs = alloc::vec![run; usize::from(digest.substreams)];
         self.total_len = Some(digest.byte_len);
         self.digest = Some(digest);
@@ -129,10 +119,7 @@ impl Object {
 
     /// Whether a chunk's bytes are here, verified or from the own origin.
     pub(crate) fn has(&self, chunk: u32) -> bool {
-        matches!(
-            self.cells.get(chunk as usize),
-            Some(Cell::Held { .. } | Cell::Local(_))
-        )
+        matches!(self.cells.get(chunk as usize), Some(Cell::Held { .. } | Cell::Local(_)))
     }
 
     /// The runs of consecutive chunks within `within` that satisfy `test`.
@@ -143,11 +130,7 @@ impl Object {
     ) -> Vec<ChunkRange> {
         let mut found: Vec<ChunkRange> = Vec::new();
         for chunk in within.indices() {
-            if !self
-                .cells
-                .get(chunk as usize)
-                .is_some_and(|cell| test(chunk, cell))
-            {
+            if !self.cells.get(chunk as usize).is_some_and(|cell| test(chunk, cell)) {
                 continue;
             }
             match found.last_mut() {
@@ -183,9 +166,7 @@ impl Object {
     }
 
     pub(crate) fn run_chunks(&self, substream: Substream) -> ChunkRange {
-        self.digest
-            .as_ref()
-            .map_or(ChunkRange::new(0, 0), |digest| digest.run(substream))
+        self.digest.as_ref().map_or(ChunkRange::new(0, 0), |digest| digest.run(substream))
     }
 
     /// Whether every chunk of the run is here.

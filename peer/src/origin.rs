@@ -90,11 +90,7 @@ impl Origin {
 
     /// The open fetches of an object.
     pub(crate) fn of(&self, object: ObjectId) -> Vec<FetchId> {
-        self.fetches
-            .iter()
-            .filter(|(_, f)| f.object == object)
-            .map(|(id, _)| *id)
-            .collect()
+        self.fetches.iter().filter(|(_, f)| f.object == object).map(|(id, _)| *id).collect()
     }
 
     pub(crate) fn note_started(&mut self, id: FetchId, now: Instant) {
@@ -117,10 +113,7 @@ impl Origin {
             && fetch.bytes >= RATE_SAMPLE_BYTES_MIN
         {
             let elapsed = (now - first).max(Duration::from_micros(100));
-            remember(
-                &mut self.rates,
-                ByteSize::from_bytes(fetch.bytes).per(elapsed),
-            );
+            remember(&mut self.rates, ByteSize::from_bytes(fetch.bytes).per(elapsed));
         }
     }
 
@@ -130,27 +123,19 @@ impl Origin {
 
     /// How long a fetch of `bytes` takes, at a high quantile, without a safety factor.
     pub(crate) fn expected(&self, bytes: u64, config: &Config) -> Duration {
-        let (pooled_first, pooled_rate) = self
-            .pooled
-            .unwrap_or((config.origin_ttfb_prior, config.origin_rate_prior));
+        let (pooled_first, pooled_rate) =
+            self.pooled.unwrap_or((config.origin_ttfb_prior, config.origin_rate_prior));
         let first = if self.first_bytes.len() < SAMPLES_MIN {
             pooled_first
         } else {
-            self.first_bytes
-                .iter()
-                .max()
-                .copied()
-                .unwrap_or(pooled_first)
+            self.first_bytes.iter().max().copied().unwrap_or(pooled_first)
         };
         let rate = if self.rates.len() < SAMPLES_MIN {
             pooled_rate
         } else {
             self.rates.iter().min().copied().unwrap_or(pooled_rate)
         };
-        first
-            + rate
-                .time_for(ByteSize::from_bytes(bytes))
-                .min(Duration::from_secs(60))
+        first + rate.time_for(ByteSize::from_bytes(bytes)).min(Duration::from_secs(60))
     }
 }
 
@@ -183,19 +168,12 @@ mod tests {
     #[test]
     fn fallback_never_starts_late() {
         let deadline = Instant::from_micros(10_000_000);
-        for (expected_ms, safety, jitter, at_ms) in [
-            (1000, 100, 0, 9000),
-            (1000, 150, 0, 8500),
-            (1000, 150, 20, 8200),
-            (20_000, 150, 9, 0),
-        ] {
+        for (expected_ms, safety, jitter, at_ms) in
+            [(1000, 100, 0, 9000), (1000, 150, 0, 8500), (1000, 150, 20, 8200), (20_000, 150, 9, 0)]
+        {
             let expected = Duration::from_millis(expected_ms);
             let at = fallback_at(deadline, expected, safety, jitter);
-            assert_eq!(
-                at,
-                Instant::from_micros(at_ms * 1000),
-                "{expected_ms} {safety} {jitter}"
-            );
+            assert_eq!(at, Instant::from_micros(at_ms * 1000), "{expected_ms} {safety} {jitter}");
         }
     }
 
@@ -215,9 +193,6 @@ mod tests {
             origin.note_done(&fetch, start + Duration::from_millis(105 + i));
         }
         assert_eq!(origin.expected(0, &config), Duration::from_millis(12));
-        assert_eq!(
-            origin.expected(1_000_000, &config),
-            Duration::from_millis(1012)
-        );
+        assert_eq!(origin.expected(1_000_000, &config), Duration::from_millis(1012));
     }
 }

@@ -29,11 +29,7 @@ impl Engine {
             return;
         };
         match message {
-            PeerMessage::Subscribe {
-                substream,
-                from,
-                weight,
-            } => {
+            PeerMessage::Subscribe { substream, from, weight } => {
                 self.on_subscribe(peer, substream, from, weight, now);
             }
             PeerMessage::Subscribed { substream, from } => {
@@ -45,19 +41,12 @@ impl Engine {
             PeerMessage::Fetch { object, chunks } => self.on_fetch(peer, object, chunks),
             PeerMessage::Cancel { object, chunks } => self.on_cancel(peer, object, chunks),
             PeerMessage::Refuse { object, chunks } => self.on_refuse(peer, object, chunks, now),
-            PeerMessage::Chunk {
-                object,
-                chunks,
-                payload,
-                ..
-            } => {
+            PeerMessage::Chunk { object, chunks, payload, .. } => {
                 self.on_chunks(peer, object, chunks, payload, now);
             }
             PeerMessage::Digest(encoded) => self.on_digest(Some(peer), encoded, now),
             PeerMessage::Have { object, holding } => self.on_have(peer, object, holding, now),
-            PeerMessage::End {
-                object, substream, ..
-            } => self.on_end(peer, object, substream, now),
+            PeerMessage::End { object, substream, .. } => self.on_end(peer, object, substream, now),
             PeerMessage::Late { object, chunks } => self.on_late(peer, object, chunks, now),
             PeerMessage::Forget { rendition } => self.on_forget(peer, rendition),
             PeerMessage::Ping(nonce) => self.tell(peer, &PeerMessage::Pong(nonce)),
@@ -138,10 +127,7 @@ impl Engine {
         };
         let k = digest.substream_of(chunks.first);
         let wait = self.config.repair_wait_min * 2;
-        let feed = self
-            .renditions
-            .get(&object.rendition)
-            .and_then(|r| r.feed(k));
+        let feed = self.renditions.get(&object.rendition).and_then(|r| r.feed(k));
         if feed.is_none_or(|feed| feed.current != Parent::Peer(peer)) {
             return;
         }
@@ -159,6 +145,9 @@ impl Engine {
     }
 
     fn on_refuse(&mut self, peer: PeerId, object: ObjectId, chunks: ChunkRange, now: Instant) {
+        if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+            neighbour.note_refusal(object);
+        }
         let Some(entry) = self.store.object_mut(&object) else {
             return;
         };
@@ -175,16 +164,11 @@ impl Engine {
             }
         }
         let k = digest.substream_of(chunks.first);
-        let parent = self
-            .renditions
-            .get(&object.rendition)
-            .and_then(|r| r.feed(k));
+        let parent = self.renditions.get(&object.rendition).and_then(|r| r.feed(k));
         let is_parent = parent.is_some_and(|feed| feed.current == Parent::Peer(peer));
         if (hit || is_parent)
-            && let Some(run) = self
-                .store
-                .object_mut(&object)
-                .and_then(|o| o.runs.get_mut(usize::from(k.0)))
+            && let Some(run) =
+                self.store.object_mut(&object).and_then(|o| o.runs.get_mut(usize::from(k.0)))
         {
             run.repair_at = run.repair_at.min(now + self.config.repair_wait_min);
         }
@@ -209,11 +193,7 @@ impl Engine {
         {
             neighbour.note_holding(id, Holding::Digest);
         }
-        if self
-            .store
-            .object(&id)
-            .is_some_and(|object| object.digest.is_some())
-        {
+        if self.store.object(&id).is_some_and(|object| object.digest.is_some()) {
             return;
         }
         let jitter = self.random(20);
@@ -333,10 +313,7 @@ impl Engine {
         payload: Bytes,
         now: Instant,
     ) {
-        let wanted = self
-            .renditions
-            .get(&id.rendition)
-            .is_some_and(|r| r.wants(&id));
+        let wanted = self.renditions.get(&id.rendition).is_some_and(|r| r.wants(&id));
         let Some(neighbour) = self.neighbours.get_mut(&peer) else {
             return;
         };
@@ -348,11 +325,7 @@ impl Engine {
         neighbour.unverified_bytes = total;
         let jitter = self.random(20);
         let object = self.store.ensure(id, now, jitter);
-        object.unverified.push(Unverified {
-            peer,
-            chunks,
-            payload,
-        });
+        object.unverified.push(Unverified { peer, chunks, payload });
     }
 
     /// A verified chunk: store it, pass it on.
@@ -396,15 +369,10 @@ impl Engine {
 
     fn on_complete(&mut self, object: ObjectId) {
         self.store.note_complete(&object);
-        if self
-            .store
-            .object(&object)
-            .is_some_and(crate::object::Object::is_shareable)
+        if self.may_serve()
+            && self.store.object(&object).is_some_and(crate::object::Object::is_shareable)
         {
-            self.tell_all(&PeerMessage::Have {
-                object,
-                holding: Holding::Complete,
-            });
+            self.tell_all(&PeerMessage::Have { object, holding: Holding::Complete });
         }
         self.evict();
     }
@@ -414,9 +382,7 @@ impl Engine {
         // What is being played or is still to come stays; of the rest the oldest goes.
         let in_use = |id: &ObjectId| {
             requests.values().any(|r| r.object == *id)
-                || renditions
-                    .get(&id.rendition)
-                    .is_some_and(|r| r.newest == Some(*id))
+                || renditions.get(&id.rendition).is_some_and(|r| r.newest == Some(*id))
         };
         let gone = self.store.evict(
             self.config.store_bytes_max,
@@ -470,10 +436,7 @@ impl Engine {
             return;
         };
         while let Some((chunk, bytes)) = self.next_chunk(fetch, &digest) {
-            let known = self
-                .store
-                .object(&id)
-                .is_none_or(|object| object.has(chunk));
+            let known = self.store.object(&id).is_none_or(|object| object.has(chunk));
             if known {
                 continue;
             }
@@ -543,10 +506,7 @@ impl Engine {
             return;
         }
         object.raw_fetch = None;
-        if object
-            .total_len
-            .is_some_and(|total| total as usize != open.tail.len())
-        {
+        if object.total_len.is_some_and(|total| total as usize != open.tail.len()) {
             self.retry_later(id, OriginFailure::Unreachable, now);
             return;
         }

@@ -24,11 +24,7 @@ impl Engine {
         if !self.may_serve() {
             return;
         }
-        let child = Child {
-            from,
-            until: None,
-            weight,
-        };
+        let child = Child { from, until: None, weight };
         let key = (from.rendition, substream);
         let Some(neighbour) = self.neighbours.get_mut(&peer) else {
             return;
@@ -103,10 +99,7 @@ impl Engine {
     /// Tells neighbours of a new digest, and sends it to the children that lack it.
     pub(crate) fn pass_on_digest(&mut self, digest: &SignedDigest) {
         let object = digest.object;
-        self.tell_all(&PeerMessage::Have {
-            object,
-            holding: Holding::Digest,
-        });
+        self.tell_all(&PeerMessage::Have { object, holding: Holding::Digest });
         if !self.may_serve() {
             return;
         }
@@ -160,10 +153,7 @@ impl Engine {
                 continue;
             }
             // Equals are served in an order of their own for each object: no fixed order.
-            let tie = tie
-                ^ u32::try_from(peer.0 & 0xffff_ffff)
-                    .unwrap_or(0)
-                    .rotate_left(tie % 32);
+            let tie = tie ^ u32::try_from(peer.0 & 0xffff_ffff).unwrap_or(0).rotate_left(tie % 32);
             let job = self.uplink.job(*peer, id, false, child.weight, tie);
             job.add(chunk);
             if whole_run {
@@ -174,15 +164,10 @@ impl Engine {
 
     /// How many peers hang below this one in a substream, as far as the children told.
     pub(crate) fn descendants(&self, rendition: RenditionId, k: Substream) -> u16 {
-        let below = self
-            .neighbours
-            .values()
-            .filter_map(|n| n.children.get(&(rendition, k)));
+        let below = self.neighbours.values().filter_map(|n| n.children.get(&(rendition, k)));
         below
             .filter(|child| child.until.is_none())
-            .fold(0u16, |sum, child| {
-                sum.saturating_add(child.weight).saturating_add(1)
-            })
+            .fold(0u16, |sum, child| sum.saturating_add(child.weight).saturating_add(1))
     }
 
     /// Tells the children of a run that it will be late.
@@ -191,26 +176,14 @@ impl Engine {
             return;
         };
         let lacking = |_, cell: &crate::object::Cell| {
-            matches!(
-                cell,
-                crate::object::Cell::Missing | crate::object::Cell::Asked(_)
-            )
+            matches!(cell, crate::object::Cell::Missing | crate::object::Cell::Asked(_))
         };
         let missing = entry.ranges(entry.run_chunks(k), lacking);
-        let children = self
-            .neighbours
-            .iter()
-            .filter(|(_, n)| n.child(k, &object).is_some());
+        let children = self.neighbours.iter().filter(|(_, n)| n.child(k, &object).is_some());
         let peers: Vec<PeerId> = children.map(|(peer, _)| *peer).collect();
         for peer in peers {
             for chunks in &missing {
-                self.tell(
-                    peer,
-                    &PeerMessage::Late {
-                        object,
-                        chunks: *chunks,
-                    },
-                );
+                self.tell(peer, &PeerMessage::Late { object, chunks: *chunks });
             }
         }
     }
@@ -219,10 +192,7 @@ impl Engine {
         let encoded = message.encode();
         let peers: Vec<PeerId> = self.neighbours.keys().copied().collect();
         for peer in peers {
-            self.push(crate::output::Output::Send {
-                peer,
-                message: encoded.clone(),
-            });
+            self.push(crate::output::Output::Send { peer, message: encoded.clone() });
         }
     }
 }

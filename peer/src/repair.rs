@@ -31,10 +31,7 @@ impl Engine {
     }
 
     pub(crate) fn is_wanted(&self, id: &ObjectId) -> bool {
-        self.renditions
-            .get(&id.rendition)
-            .is_some_and(|r| r.wants(id))
-            || self.is_requested(id)
+        self.renditions.get(&id.rendition).is_some_and(|r| r.wants(id)) || self.is_requested(id)
     }
 
     /// Whether peers may bring anything of this rendition.
@@ -83,11 +80,7 @@ impl Engine {
             !run.complete && object.run_chunks(Substream(*k)).indices().any(lacks)
         });
         let repair = runs.map(|(_, run)| run.repair_at).min();
-        fallback
-            .into_iter()
-            .chain(repair)
-            .min()
-            .map(|at| at.max(object.retry_at))
+        fallback.into_iter().chain(repair).min().map(|at| at.max(object.retry_at))
     }
 
     pub(crate) fn consider_all(&mut self, now: Instant) {
@@ -129,11 +122,7 @@ impl Engine {
         if let Some(object) = self.store.object_mut(&id) {
             object.raw_fetch = Some(fetch);
         }
-        self.push(Output::OriginFetch {
-            fetch,
-            object: id,
-            range: None,
-        });
+        self.push(Output::OriginFetch { fetch, object: id, range: None });
     }
 
     fn fall_back(&mut self, id: ObjectId, now: Instant) {
@@ -154,21 +143,11 @@ impl Engine {
             && counts
         {
             object.fell_back = true;
-            let fed = self
-                .renditions
-                .get(&id.rendition)
-                .is_some_and(|r| r.is_fed_by_peers());
+            let fed = self.renditions.get(&id.rendition).is_some_and(|r| r.is_fed_by_peers());
             // The only viewer is a root of everything: nothing fell back.
             if helped || self.session.is_lost() || !self.uses_peers() || fed {
                 let deadline = FallbackReason::Deadline;
-                self.fell_back(
-                    id,
-                    if helped {
-                        deadline
-                    } else {
-                        FallbackReason::NoPeers
-                    },
-                );
+                self.fell_back(id, if helped { deadline } else { FallbackReason::NoPeers });
             }
         }
     }
@@ -231,11 +210,7 @@ impl Engine {
         let range = (len != digest.byte_len).then_some((offset, len));
         let fetch = self.origin.open(id, range, now);
         object.mark_asked(chunks, Asked::Origin(fetch));
-        self.push(Output::OriginFetch {
-            fetch,
-            object: id,
-            range,
-        });
+        self.push(Output::OriginFetch { fetch, object: id, range });
     }
 
     fn repair_run(&mut self, id: ObjectId, k: Substream, now: Instant) {
@@ -250,11 +225,7 @@ impl Engine {
             return;
         }
         // Whoever was asked before had its time.
-        for asked in chunks
-            .indices()
-            .filter_map(|c| asked_peer(object, c))
-            .collect::<Vec<_>>()
-        {
+        for asked in chunks.indices().filter_map(|c| asked_peer(object, c)).collect::<Vec<_>>() {
             object.release(Asked::Peer(asked));
         }
         let missing = object.ranges(chunks, |_, cell| matches!(cell, Cell::Missing));
@@ -269,10 +240,7 @@ impl Engine {
     }
 
     fn note_repair(&mut self, id: ObjectId, k: Substream) {
-        let Some(run) = self
-            .store
-            .object_mut(&id)
-            .and_then(|o| o.runs.get_mut(usize::from(k.0)))
+        let Some(run) = self.store.object_mut(&id).and_then(|o| o.runs.get_mut(usize::from(k.0)))
         else {
             return;
         };
@@ -296,24 +264,15 @@ impl Engine {
         {
             feed.repaired_in_row = 0;
             let (rendition, parent, reason) = (id.rendition, Some(parent), LostReason::Late);
-            self.tell_server(ClientMessage::Lost {
-                rendition,
-                substream: k,
-                parent,
-                reason,
-            });
+            self.tell_server(ClientMessage::Lost { rendition, substream: k, parent, reason });
         }
     }
 
     /// The neighbour to pull from: it has the whole object, drains, and was asked for least.
     fn repair_source(&mut self, id: &ObjectId) -> Option<PeerId> {
         let now_able = |n: &crate::neighbour::Neighbour| n.has_all(id);
-        let least = self
-            .neighbours
-            .values()
-            .filter(|n| now_able(n))
-            .map(|n| n.asked_chunks)
-            .min()?;
+        let least =
+            self.neighbours.values().filter(|n| now_able(n)).map(|n| n.asked_chunks).min()?;
         let able: Vec<PeerId> = self
             .neighbours
             .iter()
@@ -352,13 +311,7 @@ impl Engine {
             run.starved = false;
         }
         for chunks in missing {
-            self.tell(
-                peer,
-                &PeerMessage::Fetch {
-                    object: id,
-                    chunks: *chunks,
-                },
-            );
+            self.tell(peer, &PeerMessage::Fetch { object: id, chunks: *chunks });
         }
     }
 
@@ -366,10 +319,7 @@ impl Engine {
     fn starve(&mut self, id: ObjectId, k: Substream, missing: &[ChunkRange], now: Instant) {
         let feed = self.renditions.get(&id.rendition).and_then(|r| r.feed(k));
         let is_root = feed.is_some_and(|feed| feed.current == Parent::Origin);
-        if let Some(run) = self
-            .store
-            .object_mut(&id)
-            .and_then(|o| o.runs.get_mut(usize::from(k.0)))
+        if let Some(run) = self.store.object_mut(&id).and_then(|o| o.runs.get_mut(usize::from(k.0)))
         {
             run.starved = true;
             run.repair_at = now + STARVED_WAIT;

@@ -123,11 +123,7 @@ impl Engine {
         for (rendition, state) in &self.renditions {
             for (k, feed) in (0u8..).zip(&state.feeds) {
                 let (rendition, substream, parent) = (*rendition, Substream(k), feed.current);
-                substreams.push(SubstreamStatus {
-                    rendition,
-                    substream,
-                    parent,
-                });
+                substreams.push(SubstreamStatus { rendition, substream, parent });
             }
         }
         Status {
@@ -138,12 +134,7 @@ impl Engine {
             substreams,
             buffered: self.buffered(now),
             upload: self.uplink.usable(),
-            fallbacks: self
-                .counters
-                .fallbacks
-                .iter()
-                .map(|(r, n)| (*r, *n))
-                .collect(),
+            fallbacks: self.counters.fallbacks.iter().map(|(r, n)| (*r, *n)).collect(),
             last_fallback: self.counters.last_fallback,
             origin_mismatches: self.counters.origin_mismatches,
             origin_failures: self.counters.origin_failures,
@@ -155,10 +146,7 @@ impl Engine {
 
     fn buffered(&self, now: Instant) -> Duration {
         let watched = self.renditions.values().filter(|r| r.first.is_some());
-        watched
-            .map(|r| r.clocks.buffered(now))
-            .min()
-            .unwrap_or_default()
+        watched.map(|r| r.clocks.buffered(now)).min().unwrap_or_default()
     }
 
     /// Reports to the tracker, if it is time to.
@@ -185,9 +173,7 @@ impl Engine {
             peer: *peer,
             received: ByteSize::from_bytes(n.received),
             sent: ByteSize::from_bytes(n.sent),
-            rtt_us: n
-                .rtt_min
-                .map_or(0, |rtt| u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX)),
+            rtt_us: n.rtt_min.map_or(0, |rtt| u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX)),
         });
         let report = Report {
             totals: self.counters.totals(),

@@ -8,6 +8,7 @@ use crate::origin::Origin;
 use crate::output::Output;
 use alloc::vec::Vec;
 use bytes::Bytes;
+use core::time::Duration;
 use shoal_wire::{ClientMessage, Instant, ObjectId, RenditionId};
 
 /// A request that is not answered to the end yet.
@@ -27,6 +28,7 @@ impl Engine {
         id: RequestId,
         object: ObjectId,
         range: ByteRange,
+        duration: Option<Duration>,
         now: Instant,
     ) {
         if self.requests.len() >= self.config.requests_max {
@@ -34,7 +36,7 @@ impl Engine {
             self.push(Output::Failed { id, failure });
             return;
         }
-        let need = self.note_need(object, now);
+        let need = self.note_need(object, duration, now);
         let jitter = self.random(20);
         let entry = self.store.ensure(object, now, jitter);
         let wanted_by = match need {
@@ -61,14 +63,10 @@ impl Engine {
     }
 
     /// When the player that asks for `object` needs it.
-    fn note_need(&mut self, object: ObjectId, now: Instant) -> Need {
-        let known = self
-            .store
-            .object(&object)
-            .and_then(|o| o.digest.as_ref())
-            .map(|d| d.duration);
+    fn note_need(&mut self, object: ObjectId, told: Option<Duration>, now: Instant) -> Need {
+        let known = self.store.object(&object).and_then(|o| o.digest.as_ref()).map(|d| d.duration);
         let rendition = self.rendition_mut(object.rendition);
-        let len = known.unwrap_or(rendition.segment_len);
+        let len = known.or(told).unwrap_or(rendition.segment_len);
         rendition.clocks.request(object.msn, len, now)
     }
 
@@ -80,9 +78,7 @@ impl Engine {
         };
         if entry.digest.is_none() && !entry.asked_for_digest && self.session.is_welcome() {
             entry.asked_for_digest = true;
-            self.tell_server(ClientMessage::WantDigests {
-                objects: [object].into(),
-            });
+            self.tell_server(ClientMessage::WantDigests { objects: [object].into() });
         }
     }
 
@@ -97,10 +93,7 @@ impl Engine {
         if let Some(entry) = self.store.object_mut(&object) {
             entry.deadline = None;
         }
-        let wanted = self
-            .renditions
-            .get(&object.rendition)
-            .is_some_and(|r| r.wants(&object));
+        let wanted = self.renditions.get(&object.rendition).is_some_and(|r| r.wants(&object));
         if !wanted {
             self.cancel_fetches(object);
         }
@@ -120,12 +113,8 @@ impl Engine {
         for peer in peers {
             self.tell(peer, &shoal_wire::PeerMessage::Forget { rendition });
         }
-        let idle: Vec<_> = self
-            .store
-            .incomplete()
-            .into_iter()
-            .filter(|id| id.rendition == rendition)
-            .collect();
+        let idle: Vec<_> =
+            self.store.incomplete().into_iter().filter(|id| id.rendition == rendition).collect();
         for object in idle {
             if !self.requests.values().any(|r| r.object == object) {
                 self.cancel_fetches(object);
@@ -143,12 +132,7 @@ impl Engine {
     /// Hands over what is here for the requests of `object`.
     pub(crate) fn serve(&mut self, object: ObjectId, now: Instant) {
         let waiting = |(_, request): &(&RequestId, &Request)| request.object == object;
-        let ids: Vec<_> = self
-            .requests
-            .iter()
-            .filter(waiting)
-            .map(|(id, _)| *id)
-            .collect();
+        let ids: Vec<_> = self.requests.iter().filter(waiting).map(|(id, _)| *id).collect();
         for id in ids {
             self.serve_request(id, now);
         }
@@ -167,10 +151,7 @@ impl Engine {
         let mut outputs = Vec::new();
         if !request.started {
             request.started = true;
-            outputs.push(Output::Started {
-                id,
-                total_len: Some(total),
-            });
+            outputs.push(Output::Started { id, total_len: Some(total) });
         }
         let end = request.end.unwrap_or(total).min(total);
         let mut handed = 0u64;
@@ -186,10 +167,7 @@ impl Engine {
         let (msn, rendition) = (request.object.msn, request.object.rendition);
         if handed > 0 && !request.lateness_noted {
             request.lateness_noted = true;
-            let late = object
-                .deadline
-                .filter(|_| !object.direct)
-                .map(|at| now - at);
+            let late = object.deadline.filter(|_| !object.direct).map(|at| now - at);
             self.counters.note_lateness(late.unwrap_or_default());
         }
         self.counters.delivered += handed;
@@ -212,12 +190,7 @@ impl Engine {
     /// The origin does not have `object`: its requests end with the origin's own answer.
     pub(crate) fn fail_requests(&mut self, object: ObjectId, failure: OriginFailure) {
         let waiting = |(_, request): &(&RequestId, &Request)| request.object == object;
-        let ids: Vec<_> = self
-            .requests
-            .iter()
-            .filter(waiting)
-            .map(|(id, _)| *id)
-            .collect();
+        let ids: Vec<_> = self.requests.iter().filter(waiting).map(|(id, _)| *id).collect();
         for id in ids {
             self.requests.remove(&id);
             self.push(Output::Failed { id, failure });
@@ -243,9 +216,7 @@ fn next_bytes(object: &Object, origin: &Origin, cursor: u32, end: u32) -> Option
         return ((cursor as usize) < to).then(|| whole.slice(cursor as usize..to));
     }
     let fetch = origin.fetch(object.raw_fetch?)?;
-    let here = fetch
-        .tail
-        .get((cursor.checked_sub(fetch.base)?) as usize..)?;
+    let here = fetch.tail.get((cursor.checked_sub(fetch.base)?) as usize..)?;
     let here = &here[..here.len().min((end - cursor) as usize)];
     (!here.is_empty()).then(|| Bytes::copy_from_slice(here))
 }

@@ -22,17 +22,12 @@ impl Engine {
         let entry = self.store.object(&object).filter(|_| self.may_serve());
         let here = |chunk: u32| {
             entry.is_some_and(|o| {
-                matches!(
-                    o.cells.get(chunk as usize),
-                    Some(crate::object::Cell::Held { .. })
-                )
+                matches!(o.cells.get(chunk as usize), Some(crate::object::Cell::Held { .. }))
             })
         };
         let count = chunks.count.min(u32::try_from(room).unwrap_or(u32::MAX));
-        let served: Vec<u32> = ChunkRange::new(chunks.first, count)
-            .indices()
-            .filter(|c| here(*c))
-            .collect();
+        let served: Vec<u32> =
+            ChunkRange::new(chunks.first, count).indices().filter(|c| here(*c)).collect();
         let refused = refused_ranges(chunks, &served);
         if let Some(neighbour) = self.neighbours.get_mut(&peer) {
             neighbour.uncancel(&object, chunks);
@@ -63,26 +58,18 @@ impl Engine {
     }
 
     fn backlog(&self, now: Instant) -> u64 {
-        self.neighbours
-            .values()
-            .filter(|n| !n.is_stuck(now))
-            .map(|n| u64::from(n.buffered))
-            .sum()
+        self.neighbours.values().filter(|n| !n.is_stuck(now)).map(|n| u64::from(n.buffered)).sum()
     }
 
     /// Sends chunks while the pacer and the transport have room.
     pub(crate) fn pump(&mut self, now: Instant) {
         let backlog_max = self.uplink.backlog_max(shoal_wire::CHUNK_SIZE);
         // No single link may hold up the others.
-        let link_max = u32::try_from(backlog_max / 2)
-            .unwrap_or(u32::MAX)
-            .max(64 * 1024);
+        let link_max = u32::try_from(backlog_max / 2).unwrap_or(u32::MAX).max(64 * 1024);
         while self.uplink.free_at() <= now && self.backlog(now) < backlog_max {
             let neighbours = &self.neighbours;
             let open = |peer: PeerId| {
-                neighbours
-                    .get(&peer)
-                    .is_some_and(|n| !n.is_stuck(now) && n.buffered < link_max)
+                neighbours.get(&peer).is_some_and(|n| !n.is_stuck(now) && n.buffered < link_max)
             };
             let Some(job) = self.uplink.next(open) else {
                 self.uplink.note_starved();
@@ -93,11 +80,7 @@ impl Engine {
             let chunk_size = chunk_size.map_or(shoal_wire::CHUNK_SIZE, |d| d.chunk_size);
             let count = (MESSAGE_BYTES_MAX - CHUNK_HEADER_BYTES) / chunk_size as usize;
             let range = job.take(u32::try_from(count).unwrap_or(1).max(1));
-            let ends = if job.is_drained() {
-                core::mem::take(&mut job.ends)
-            } else {
-                Vec::new()
-            };
+            let ends = if job.is_drained() { core::mem::take(&mut job.ends) } else { Vec::new() };
             self.uplink.drop_empty();
             if let Some(range) = range {
                 self.send_chunks(peer, object, range, pulled, now);
@@ -122,10 +105,7 @@ impl Engine {
             return;
         };
         let too_late = !pulled && now - object.known_at > PUSH_AGE_MAX;
-        let held: Vec<_> = chunks
-            .indices()
-            .filter_map(|c| object.held(c, now))
-            .collect();
+        let held: Vec<_> = chunks.indices().filter_map(|c| object.held(c, now)).collect();
         if too_late || held.len() != chunks.count as usize {
             self.tell(peer, &PeerMessage::Refuse { object: id, chunks });
             return;
@@ -133,19 +113,10 @@ impl Engine {
         let waited = held.first().map_or(Duration::ZERO, |(_, waited)| *waited);
         let payload: Bytes = match held.as_slice() {
             [(only, _)] => (*only).clone(),
-            several => several
-                .iter()
-                .flat_map(|(bytes, _)| bytes.iter().copied())
-                .collect(),
+            several => several.iter().flat_map(|(bytes, _)| bytes.iter().copied()).collect(),
         };
         let len = payload.len() as u64;
-        let message = PeerMessage::Chunk {
-            object: id,
-            chunks,
-            held: waited,
-            payload,
-        }
-        .encode();
+        let message = PeerMessage::Chunk { object: id, chunks, held: waited, payload }.encode();
         if let Some(neighbour) = self.neighbours.get_mut(&peer) {
             let wire_len = u32::try_from(message.len()).unwrap_or(u32::MAX);
             if neighbour.buffered == 0 {
@@ -164,25 +135,14 @@ impl Engine {
             return;
         };
         let count = u16::try_from(entry.run_chunks(k).count).unwrap_or(u16::MAX);
-        let message = PeerMessage::End {
-            object,
-            substream: k,
-            count,
-        }
-        .encode();
+        let message = PeerMessage::End { object, substream: k, count }.encode();
         let Some(neighbour) = self.neighbours.get(&peer) else {
             return;
         };
         let wait = (neighbour.round_trip() / 4).max(Duration::from_millis(10));
         if self.echoes.len() < ECHOES_MAX {
             let (at, left) = (now + wait, END_ECHOES);
-            self.echoes.push_back(Echo {
-                at,
-                peer,
-                message: message.clone(),
-                wait,
-                left,
-            });
+            self.echoes.push_back(Echo { at, peer, message: message.clone(), wait, left });
         }
         self.push(Output::Send { peer, message });
     }

@@ -90,41 +90,23 @@ impl Engine {
             for (k, feed) in (0u8..).zip(&state.feeds) {
                 if feed.current != Parent::Nobody {
                     let (substream, parent) = (Substream(k), feed.current.peer());
-                    edges.push(Edge {
-                        rendition: *rendition,
-                        substream,
-                        parent,
-                    });
+                    edges.push(Edge { rendition: *rendition, substream, parent });
                 }
             }
         }
-        Some(Resume {
-            peer,
-            edges,
-            neighbours: self.neighbours.keys().copied().collect(),
-        })
+        Some(Resume { peer, edges, neighbours: self.neighbours.keys().copied().collect() })
     }
 
     pub(crate) fn on_server(&mut self, message: ServerMessage, now: Instant) {
         match message {
-            ServerMessage::Welcome {
-                peer,
-                keys,
-                report_interval_ms,
-                ..
-            } => {
+            ServerMessage::Welcome { peer, keys, report_interval_ms, .. } => {
                 let interval = Duration::from_millis(report_interval_ms.into());
                 self.session.welcome(peer, &keys, interval);
                 self.session.schedule_report(now);
                 self.watch_again();
             }
             ServerMessage::Introduce { peer, offer } => self.on_introduce(peer, offer, now),
-            ServerMessage::Plan {
-                version,
-                rendition,
-                substreams,
-                assignments,
-            } => {
+            ServerMessage::Plan { version, rendition, substreams, assignments } => {
                 self.on_plan(version, rendition, substreams, &assignments, now);
             }
             ServerMessage::Digest { digest } => self.on_digest(None, digest, now),
@@ -134,8 +116,7 @@ impl Engine {
             }
             ServerMessage::Peers { enabled } => self.on_peers(enabled, now),
             ServerMessage::OriginTiming { ttfb_ms, rate, .. } => {
-                self.origin
-                    .set_pooled(Duration::from_millis(ttfb_ms.into()), rate);
+                self.origin.set_pooled(Duration::from_millis(ttfb_ms.into()), rate);
             }
             // The shell's own matters.
             ServerMessage::Renditions { .. }
@@ -146,9 +127,7 @@ impl Engine {
     }
 
     pub(crate) fn rendition_mut(&mut self, rendition: RenditionId) -> &mut Rendition {
-        self.renditions
-            .entry(rendition)
-            .or_insert_with(Rendition::new)
+        self.renditions.entry(rendition).or_insert_with(Rendition::new)
     }
 
     /// A player asked for `object`: its rendition is watched from there on.
@@ -208,12 +187,7 @@ impl Engine {
     }
 
     fn leave_peers(&mut self, now: Instant) {
-        let peers: Vec<_> = self
-            .neighbours
-            .keys()
-            .chain(&self.opening)
-            .copied()
-            .collect();
+        let peers: Vec<_> = self.neighbours.keys().chain(&self.opening).copied().collect();
         for peer in peers {
             self.close_link(peer, now);
         }
@@ -231,11 +205,7 @@ impl Engine {
         }
         if refused {
             let state = LinkState::Failed;
-            self.tell_server(ClientMessage::Link {
-                peer,
-                state,
-                rtt_us: None,
-            });
+            self.tell_server(ClientMessage::Link { peer, state, rtt_us: None });
             return;
         }
         self.opening.insert(peer);
@@ -248,11 +218,7 @@ impl Engine {
             return;
         }
         self.neighbours.insert(peer, Neighbour::new(now));
-        self.tell_server(ClientMessage::Link {
-            peer,
-            state: LinkState::Up,
-            rtt_us: None,
-        });
+        self.tell_server(ClientMessage::Link { peer, state: LinkState::Up, rtt_us: None });
         self.tell_holdings(peer);
         let renditions: Vec<_> = self.renditions.keys().copied().collect();
         for rendition in renditions {
@@ -265,16 +231,8 @@ impl Engine {
         if !self.opening.remove(&peer) && !opened {
             return;
         }
-        let state = if opened {
-            LinkState::Closed
-        } else {
-            LinkState::Failed
-        };
-        self.tell_server(ClientMessage::Link {
-            peer,
-            state,
-            rtt_us: None,
-        });
+        let state = if opened { LinkState::Closed } else { LinkState::Failed };
+        self.tell_server(ClientMessage::Link { peer, state, rtt_us: None });
         self.uplink.forget_peer(peer);
         for id in self.store.incomplete() {
             let Some(object) = self.store.object_mut(&id) else {
@@ -355,13 +313,7 @@ impl Engine {
         // Older objects are with the neighbours, if there are any.
         feed.root_from = if alone { None } else { frontier };
         if let (Parent::Peer(parent), Some(until)) = (old, frontier) {
-            self.tell(
-                parent,
-                &PeerMessage::Unsubscribe {
-                    substream: k,
-                    until,
-                },
-            );
+            self.tell(parent, &PeerMessage::Unsubscribe { substream: k, until });
         }
     }
 
@@ -369,12 +321,7 @@ impl Engine {
         let reason = LostReason::Misbehaved;
         if self.cut_off.contains(&parent) {
             let parent = Some(parent);
-            self.tell_server(ClientMessage::Lost {
-                rendition,
-                substream: k,
-                parent,
-                reason,
-            });
+            self.tell_server(ClientMessage::Lost { rendition, substream: k, parent, reason });
             return;
         }
         let Some(feed) = self.rendition_mut(rendition).feed_mut(k) else {
@@ -384,10 +331,7 @@ impl Engine {
             feed.next = None;
             return;
         }
-        feed.next = Some(Next {
-            peer: parent,
-            asked: false,
-        });
+        feed.next = Some(Next { peer: parent, asked: false });
         self.subscribe_to(parent, rendition);
     }
 
@@ -419,14 +363,7 @@ impl Engine {
         }
         for (substream, from) in asks {
             let weight = self.descendants(rendition, substream);
-            self.tell(
-                peer,
-                &PeerMessage::Subscribe {
-                    substream,
-                    from,
-                    weight,
-                },
-            );
+            self.tell(peer, &PeerMessage::Subscribe { substream, from, weight });
         }
     }
 
@@ -461,19 +398,15 @@ impl Engine {
         if let Parent::Peer(old) = old
             && old != peer
         {
-            self.tell(
-                old,
-                &PeerMessage::Unsubscribe {
-                    substream,
-                    until: from,
-                },
-            );
+            self.tell(old, &PeerMessage::Unsubscribe { substream, until: from });
         }
         self.delay_repair(substream, from, now);
     }
 
     fn tell_holdings(&mut self, peer: PeerId) {
-        let mut holdings: Vec<_> = self.store.iter().rev().filter_map(holding_of).collect();
+        let serves = self.may_serve();
+        let newest = self.store.iter().rev();
+        let mut holdings: Vec<_> = newest.filter_map(|entry| holding_of(entry, serves)).collect();
         holdings.truncate(HAVES_ON_LINK_UP_MAX);
         for (object, holding) in holdings {
             self.tell(peer, &PeerMessage::Have { object, holding });
@@ -483,13 +416,10 @@ impl Engine {
 
 fn holding_of(
     (id, object): (&ObjectId, &crate::object::Object),
+    serves: bool,
 ) -> Option<(ObjectId, shoal_wire::peer_message::Holding)> {
     use shoal_wire::peer_message::Holding;
     object.digest.as_ref()?;
-    let holding = if object.is_shareable() {
-        Holding::Complete
-    } else {
-        Holding::Digest
-    };
+    let holding = if serves && object.is_shareable() { Holding::Complete } else { Holding::Digest };
     Some((*id, holding))
 }

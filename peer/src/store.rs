@@ -60,16 +60,12 @@ impl Store {
     }
 
     pub(crate) fn iter_incomplete(&self) -> impl Iterator<Item = (&ObjectId, &Object)> {
-        self.incomplete
-            .iter()
-            .filter_map(|id| Some((id, self.objects.get(id)?)))
+        self.incomplete.iter().filter_map(|id| Some((id, self.objects.get(id)?)))
     }
 
     /// Objects of a rendition from `from` on, in order.
     pub(crate) fn from(&self, from: ObjectId) -> impl Iterator<Item = (&ObjectId, &Object)> {
-        self.objects
-            .range(from..)
-            .take_while(move |(id, _)| id.rendition == from.rendition)
+        self.objects.range(from..).take_while(move |(id, _)| id.rendition == from.rendition)
     }
 
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (&ObjectId, &Object)> {
@@ -86,14 +82,10 @@ impl Store {
     ) -> Vec<ObjectId> {
         let mut gone = Vec::new();
         while self.bytes > bytes_max || self.objects.len() > objects_max {
-            let oldest = self
-                .objects
-                .iter()
-                .filter(|(id, _)| !in_use(id))
-                .min_by_key(|(id, o)| {
-                    // Oldest by when it was learned, then by name.
-                    (o.known_at, **id)
-                });
+            let oldest = self.objects.iter().filter(|(id, _)| !in_use(id)).min_by_key(|(id, o)| {
+                // Oldest by when it was learned, then by name.
+                (o.known_at, **id)
+            });
             let Some(id) = oldest.map(|(id, _)| *id) else {
                 break;
             };

@@ -86,11 +86,7 @@ impl Uplink {
     }
 
     pub(crate) fn queued_for(&self, peer: PeerId) -> usize {
-        self.jobs
-            .iter()
-            .filter(|job| job.peer == peer)
-            .map(|job| job.chunks.len())
-            .sum()
+        self.jobs.iter().filter(|job| job.peer == peer).map(|job| job.chunks.len()).sum()
     }
 
     /// The job for these chunks, made if there is none. `tie` orders equals.
@@ -105,16 +101,7 @@ impl Uplink {
         let same = |job: &Job| job.peer == peer && job.object == object && job.pulled == pulled;
         let at = self.jobs.iter().position(same).unwrap_or_else(|| {
             let (chunks, ends) = (BTreeSet::new(), Vec::new());
-            self.jobs.push(Job {
-                peer,
-                object,
-                pulled,
-                weight,
-                chunks,
-                sent: 0,
-                tie,
-                ends,
-            });
+            self.jobs.push(Job { peer, object, pulled, weight, chunks, sent: 0, tie, ends });
             self.jobs.len() - 1
         });
         self.jobs[at].weight = weight;
@@ -122,11 +109,7 @@ impl Uplink {
     }
 
     pub(crate) fn cancel(&mut self, peer: PeerId, object: &ObjectId, chunks: ChunkRange) {
-        for job in self
-            .jobs
-            .iter_mut()
-            .filter(|job| job.peer == peer && job.object == *object)
-        {
+        for job in self.jobs.iter_mut().filter(|job| job.peer == peer && job.object == *object) {
             job.chunks.retain(|chunk| !chunks.contains(*chunk));
         }
     }
@@ -153,20 +136,11 @@ impl Uplink {
         self.jobs
             .iter_mut()
             .filter(|job| open(job.peer))
-            .min_by_key(|j| {
-                (
-                    !j.pulled,
-                    Reverse(j.object),
-                    Reverse(j.weight),
-                    j.sent,
-                    j.tie,
-                )
-            })
+            .min_by_key(|j| (!j.pulled, Reverse(j.object), Reverse(j.weight), j.sent, j.tie))
     }
 
     pub(crate) fn drop_empty(&mut self) {
-        self.jobs
-            .retain(|job| !job.chunks.is_empty() || !job.ends.is_empty());
+        self.jobs.retain(|job| !job.chunks.is_empty() || !job.ends.is_empty());
     }
 
     /// Chunk bytes left for a neighbour.
@@ -198,11 +172,7 @@ impl Uplink {
         if busy && !self.starved {
             let sample = ByteSize::from_bytes(drained).per(elapsed).as_bps();
             let old = self.rate.as_bps();
-            let new = if sample > old {
-                sample.min(old * 2)
-            } else {
-                (old * 3 + sample) / 4
-            };
+            let new = if sample > old { sample.min(old * 2) } else { (old * 3 + sample) / 4 };
             self.rate = BitRate::from_bps(new);
         }
         if busy && self.queue_grew {
@@ -256,15 +226,10 @@ mod tests {
     #[test]
     fn order_is_pulled_then_newest_then_most_descendants() {
         let mut uplink = uplink();
-        for (peer, msn, pulled, weight) in [
-            (1, 5, false, 9),
-            (2, 6, false, 1),
-            (3, 6, false, 4),
-            (4, 4, true, 0),
-        ] {
-            uplink
-                .job(PeerId(peer), object(msn), pulled, weight, 0)
-                .add(0);
+        for (peer, msn, pulled, weight) in
+            [(1, 5, false, 9), (2, 6, false, 1), (3, 6, false, 4), (4, 4, true, 0)]
+        {
+            uplink.job(PeerId(peer), object(msn), pulled, weight, 0).add(0);
         }
         let mut order = Vec::new();
         while let Some(job) = uplink.next(|_| true) {
@@ -282,9 +247,8 @@ mod tests {
         for chunk in [4, 5, 6, 7, 9] {
             job.add(chunk);
         }
-        let taken: Vec<_> = core::iter::from_fn(|| job.take(3))
-            .map(|r| (r.first, r.count))
-            .collect();
+        let taken: Vec<_> =
+            core::iter::from_fn(|| job.take(3)).map(|r| (r.first, r.count)).collect();
         assert_eq!(taken, [(4, 3), (7, 1), (9, 1)]);
     }
 
