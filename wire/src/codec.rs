@@ -101,11 +101,7 @@ impl Reader {
     }
 
     pub(crate) fn finish(self) -> Result<(), DecodeError> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(DecodeError::TrailingBytes(self.rest.len()))
-        }
+        if self.rest.is_empty() { Ok(()) } else { Err(DecodeError::TrailingBytes(self.rest.len())) }
     }
 }
 
@@ -116,9 +112,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn with_capacity(capacity: usize) -> Self {
-        Self {
-            out: Vec::with_capacity(capacity),
-        }
+        Self { out: Vec::with_capacity(capacity) }
     }
 
     pub(crate) fn u8(&mut self, value: u8) -> &mut Self {

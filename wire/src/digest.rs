@@ -74,19 +74,13 @@ pub struct Digest {
 impl Digest {
     /// Hashes of the chunks of `bytes`.
     pub fn hash_chunks(bytes: &[u8], chunk_size: u32) -> Vec<ChunkHash> {
-        bytes
-            .chunks(chunk_size.max(1) as usize)
-            .map(ChunkHash::of)
-            .collect()
+        bytes.chunks(chunk_size.max(1) as usize).map(ChunkHash::of).collect()
     }
 
     /// The chunk size for an object of `byte_len` bytes: 16 KiB up to 24 MiB, then as much more as
     /// keeps it within [`CHUNKS_MAX`].
     pub fn chunk_size_for(byte_len: u32) -> u32 {
-        byte_len
-            .div_ceil(CHUNKS_MAX)
-            .next_multiple_of(1024)
-            .max(crate::CHUNK_SIZE)
+        byte_len.div_ceil(CHUNKS_MAX).next_multiple_of(1024).max(crate::CHUNK_SIZE)
     }
 
     /// K for an object of `byte_len` bytes: a run has at least three chunks, K is 1 to 8.
@@ -109,14 +103,8 @@ impl Digest {
 
     /// Where a run of chunks lies in the object: offset and length in bytes.
     pub fn byte_range(&self, chunks: ChunkRange) -> (u32, u32) {
-        let start = chunks
-            .first
-            .saturating_mul(self.chunk_size)
-            .min(self.byte_len);
-        let end = chunks
-            .end()
-            .saturating_mul(self.chunk_size)
-            .min(self.byte_len);
+        let start = chunks.first.saturating_mul(self.chunk_size).min(self.byte_len);
+        let end = chunks.end().saturating_mul(self.chunk_size).min(self.byte_len);
         (start, end - start)
     }
 
@@ -143,17 +131,12 @@ impl Digest {
 
     /// Whether `bytes` are chunk `chunk` of this object.
     pub fn chunk_matches(&self, chunk: u32, bytes: &[u8]) -> bool {
-        self.hashes
-            .get(chunk as usize)
-            .is_some_and(|hash| *hash == ChunkHash::of(bytes))
+        self.hashes.get(chunk as usize).is_some_and(|hash| *hash == ChunkHash::of(bytes))
     }
 
     /// The URI line of the object, as the playlist gives it.
     pub fn uri(&self) -> Option<&str> {
-        self.playlist_lines
-            .lines()
-            .rev()
-            .find(|line| !line.is_empty() && !line.starts_with('#'))
+        self.playlist_lines.lines().rev().find(|line| !line.is_empty() && !line.starts_with('#'))
     }
 
     fn encode_body(&self) -> Writer {
@@ -161,21 +144,12 @@ impl Digest {
         let mut out = Writer::with_capacity(size + SIGNATURE_BYTES);
         out.u8(VERSION);
         let stream = self.stream.as_str();
-        out.u8(u8::try_from(stream.len()).unwrap_or(u8::MAX))
-            .bytes(stream.as_bytes());
+        out.u8(u8::try_from(stream.len()).unwrap_or(u8::MAX)).bytes(stream.as_bytes());
         write_object(&mut out, self.object);
-        out.u64(self.ordinal)
-            .u32(self.byte_len)
-            .u32(self.chunk_size)
-            .u8(self.substreams);
+        out.u64(self.ordinal).u32(self.byte_len).u32(self.chunk_size).u8(self.substreams);
         out.u64(u64::try_from(self.duration.as_micros()).unwrap_or(u64::MAX));
-        out.u64(self.published_unix_ms)
-            .u64(self.discontinuity_sequence);
-        out.u8(if self.end_of_stream {
-            FLAG_END_OF_STREAM
-        } else {
-            0
-        });
+        out.u64(self.published_unix_ms).u64(self.discontinuity_sequence);
+        out.u8(if self.end_of_stream { FLAG_END_OF_STREAM } else { 0 });
         out.u16(u16::try_from(self.playlist_lines.len()).unwrap_or(u16::MAX));
         out.bytes(self.playlist_lines.as_bytes());
         for hash in &self.hashes {
@@ -187,10 +161,7 @@ impl Digest {
     fn decode_body(reader: &mut Reader) -> Result<Self, DecodeError> {
         let version = reader.u8()?;
         if version != VERSION {
-            return Err(DecodeError::Unknown {
-                what: "digest version",
-                value: version.into(),
-            });
+            return Err(DecodeError::Unknown { what: "digest version", value: version.into() });
         }
         let name_len = reader.u8()?;
         let stream = text(reader, name_len.into(), "stream name")?
@@ -264,10 +235,7 @@ impl SignedDigest {
     /// [`DecodeError`] if the bytes are no digest, or [`DecodeError::Signature`] if no key fits.
     pub fn decode(encoded: Bytes, keys: &[OriginKey]) -> Result<Self, DecodeError> {
         if encoded.len() > DIGEST_BYTES_MAX {
-            return Err(DecodeError::TooLong {
-                bytes: encoded.len(),
-                bytes_max: DIGEST_BYTES_MAX,
-            });
+            return Err(DecodeError::TooLong { bytes: encoded.len(), bytes_max: DIGEST_BYTES_MAX });
         }
         let mut reader = Reader::new(encoded.clone());
         let digest = Digest::decode_body(&mut reader)?;
@@ -275,10 +243,7 @@ impl SignedDigest {
         reader.finish()?;
         let body = &encoded[..encoded.len() - SIGNATURE_BYTES];
         let message = signed_message(body);
-        if keys
-            .iter()
-            .any(|key| key.0.verify_strict(&message, &signature).is_ok())
-        {
+        if keys.iter().any(|key| key.0.verify_strict(&message, &signature).is_ok()) {
             Ok(Self { digest, encoded })
         } else {
             Err(DecodeError::Signature)
@@ -308,9 +273,7 @@ impl OriginKey {
     /// # Errors
     /// [`DecodeError::OutOfRange`] if they are no Ed25519 public key.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, DecodeError> {
-        VerifyingKey::from_bytes(bytes)
-            .map(Self)
-            .map_err(|_| DecodeError::OutOfRange("public key"))
+        VerifyingKey::from_bytes(bytes).map(Self).map_err(|_| DecodeError::OutOfRange("public key"))
     }
 
     /// As 32 bytes.
@@ -346,10 +309,7 @@ impl OriginSigner {
         let mut encoded = digest.encode_body().into_vec();
         let signature = self.0.sign(&signed_message(&encoded));
         encoded.extend_from_slice(&signature.to_bytes());
-        Ok(SignedDigest {
-            digest,
-            encoded: encoded.into(),
-        })
+        Ok(SignedDigest { digest, encoded: encoded.into() })
     }
 }
 
@@ -364,16 +324,11 @@ fn signed_message(body: &[u8]) -> Vec<u8> {
 
 fn text(reader: &mut Reader, len: usize, what: &'static str) -> Result<String, DecodeError> {
     let bytes = reader.take(len)?;
-    core::str::from_utf8(&bytes)
-        .map(String::from)
-        .map_err(|_| DecodeError::Text(what))
+    core::str::from_utf8(&bytes).map(String::from).map_err(|_| DecodeError::Text(what))
 }
 
 pub(crate) fn write_object(out: &mut Writer, object: ObjectId) {
-    out.u16(object.rendition.0)
-        .u32(object.epoch.0)
-        .u64(object.msn)
-        .u16(object.part.0);
+    out.u16(object.rendition.0).u32(object.epoch.0).u64(object.msn).u16(object.part.0);
 }
 
 pub(crate) fn read_object(reader: &mut Reader) -> Result<ObjectId, DecodeError> {

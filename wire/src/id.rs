@@ -63,14 +63,8 @@ impl FromStr for StreamName {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let fits = (1..=64).contains(&text.len())
             && !text.starts_with('.')
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-        if fits {
-            Ok(Self(text.to_string()))
-        } else {
-            Err(InvalidStreamName)
-        }
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        if fits { Ok(Self(text.to_string())) } else { Err(InvalidStreamName) }
     }
 }
 
@@ -129,23 +123,13 @@ pub struct ObjectId {
 impl ObjectId {
     /// The whole segment `msn`.
     pub const fn segment(rendition: RenditionId, epoch: Epoch, msn: u64) -> Self {
-        Self {
-            rendition,
-            epoch,
-            msn,
-            part: Part::WHOLE,
-        }
+        Self { rendition, epoch, msn, part: Part::WHOLE }
     }
 
     /// Name of the object's file without its extension, as our own origin serves it:
     /// `RENDITION-EPOCH-MSN` for a segment, `RENDITION-EPOCH-MSN-PART` for a part.
     pub fn file_stem(self) -> String {
-        let Self {
-            rendition,
-            epoch,
-            msn,
-            part,
-        } = self;
+        let Self { rendition, epoch, msn, part } = self;
         if part == Part::WHOLE {
             alloc::format!("{}-{}-{}", rendition.0, epoch.0, msn)
         } else {
@@ -167,12 +151,7 @@ impl ObjectId {
             Some(part) => Part(part.parse().ok()?),
             None => Part::WHOLE,
         };
-        fields.next().is_none().then_some(Self {
-            rendition,
-            epoch,
-            msn,
-            part,
-        })
+        fields.next().is_none().then_some(Self { rendition, epoch, msn, part })
     }
 }
 
@@ -231,17 +210,7 @@ mod tests {
             assert!(good.parse::<StreamName>().is_ok(), "{good}");
         }
         let long = "x".repeat(65);
-        for bad in [
-            "",
-            ".",
-            "..",
-            ".hidden",
-            "a/b",
-            "a b",
-            "é",
-            "a\0",
-            long.as_str(),
-        ] {
+        for bad in ["", ".", "..", ".hidden", "a/b", "a b", "é", "a\0", long.as_str()] {
             assert!(bad.parse::<StreamName>().is_err(), "{bad:?}");
         }
     }
@@ -249,25 +218,12 @@ mod tests {
     #[test]
     fn objects_are_read_from_urls() {
         let segment = ObjectId::segment(RenditionId(2), Epoch(3), 41);
-        assert_eq!(
-            ObjectId::from_url_path("/live/cam/2-3-41.ts?token=a-b"),
-            Some(segment)
-        );
-        let part = ObjectId {
-            part: Part(5),
-            ..segment
-        };
+        assert_eq!(ObjectId::from_url_path("/live/cam/2-3-41.ts?token=a-b"), Some(segment));
+        let part = ObjectId { part: Part(5), ..segment };
         for object in [segment, part] {
             assert_eq!(ObjectId::from_url_path(&object.file_stem()), Some(object));
         }
-        for other in [
-            "index.m3u8",
-            "2-3.ts",
-            "2-3-4-5-6.ts",
-            "0-1-init0.mp4",
-            "-1-2-3.ts",
-            "",
-        ] {
+        for other in ["index.m3u8", "2-3.ts", "2-3-4-5-6.ts", "0-1-init0.mp4", "-1-2-3.ts", ""] {
             assert_eq!(ObjectId::from_url_path(other), None, "{other}");
         }
     }
@@ -275,26 +231,9 @@ mod tests {
     #[test]
     fn parts_precede_their_segment() {
         let whole = ObjectId::segment(RenditionId(0), Epoch(1), 7);
-        let part = ObjectId {
-            part: Part(3),
-            ..whole
-        };
+        let part = ObjectId { part: Part(3), ..whole };
         assert!(part < whole);
-        assert!(
-            whole
-                < ObjectId {
-                    msn: 8,
-                    part: Part(0),
-                    ..whole
-                }
-        );
-        assert!(
-            ObjectId { msn: 900, ..whole }
-                < ObjectId {
-                    epoch: Epoch(2),
-                    msn: 8,
-                    ..whole
-                }
-        );
+        assert!(whole < ObjectId { msn: 8, part: Part(0), ..whole });
+        assert!(ObjectId { msn: 900, ..whole } < ObjectId { epoch: Epoch(2), msn: 8, ..whole });
     }
 }

@@ -168,11 +168,7 @@ impl PeerMessage {
 
     fn write(&self, out: &mut Writer) {
         match self {
-            Self::Subscribe {
-                substream,
-                from,
-                weight,
-            } => {
+            Self::Subscribe { substream, from, weight } => {
                 write_substream(out, SUBSCRIBE, *substream, *from).u16(*weight);
             }
             Self::Subscribed { substream, from } => {
@@ -185,17 +181,10 @@ impl PeerMessage {
             Self::Cancel { object, chunks } => write_range(out, CANCEL, *object, *chunks),
             Self::Refuse { object, chunks } => write_range(out, REFUSE, *object, *chunks),
             Self::Late { object, chunks } => write_range(out, LATE, *object, *chunks),
-            Self::Chunk {
-                object,
-                chunks,
-                held,
-                payload,
-            } => {
+            Self::Chunk { object, chunks, held, payload } => {
                 write_object(out.u8(CHUNK), *object);
-                out.u16(short(chunks.first))
-                    .u8(u8::try_from(chunks.count).unwrap_or(u8::MAX));
-                out.u16(u16::try_from(held.as_millis()).unwrap_or(u16::MAX))
-                    .bytes(payload);
+                out.u16(short(chunks.first)).u8(u8::try_from(chunks.count).unwrap_or(u8::MAX));
+                out.u16(u16::try_from(held.as_millis()).unwrap_or(u16::MAX)).bytes(payload);
             }
             Self::Digest(encoded) => {
                 out.u8(DIGEST).bytes(encoded);
@@ -207,11 +196,7 @@ impl PeerMessage {
                     Holding::Complete => 1,
                 });
             }
-            Self::End {
-                object,
-                substream,
-                count,
-            } => {
+            Self::End { object, substream, count } => {
                 write_substream(out, END, *substream, *object).u16(*count);
             }
             Self::Forget { rendition } => {
@@ -236,21 +221,14 @@ impl PeerMessage {
     pub fn decode(message: Bytes) -> Result<Self, DecodeError> {
         if message.len() > MESSAGE_BYTES_MAX {
             let bytes = message.len();
-            return Err(DecodeError::TooLong {
-                bytes,
-                bytes_max: MESSAGE_BYTES_MAX,
-            });
+            return Err(DecodeError::TooLong { bytes, bytes_max: MESSAGE_BYTES_MAX });
         }
         let mut reader = Reader::new(message);
         let kind = reader.u8()?;
         let decoded = match kind {
             SUBSCRIBE => {
                 let (substream, from) = read_substream(&mut reader)?;
-                Self::Subscribe {
-                    substream,
-                    from,
-                    weight: reader.u16()?,
-                }
+                Self::Subscribe { substream, from, weight: reader.u16()? }
             }
             SUBSCRIBED => {
                 let (substream, from) = read_substream(&mut reader)?;
@@ -265,30 +243,18 @@ impl PeerMessage {
             DIGEST => return read_digest(reader),
             HAVE => {
                 let object = read_object(&mut reader)?;
-                Self::Have {
-                    object,
-                    holding: read_holding(reader.u8()?)?,
-                }
+                Self::Have { object, holding: read_holding(reader.u8()?)? }
             }
             END => {
                 let (substream, object) = read_substream(&mut reader)?;
-                Self::End {
-                    object,
-                    substream,
-                    count: reader.u16()?,
-                }
+                Self::End { object, substream, count: reader.u16()? }
             }
-            FORGET => Self::Forget {
-                rendition: RenditionId(reader.u16()?),
-            },
+            FORGET => Self::Forget { rendition: RenditionId(reader.u16()?) },
             PING => Self::Ping(reader.u64()?),
             PONG => Self::Pong(reader.u64()?),
             BYE => Self::Bye,
             other => {
-                return Err(DecodeError::Unknown {
-                    what: "message type",
-                    value: other.into(),
-                });
+                return Err(DecodeError::Unknown { what: "message type", value: other.into() });
             }
         };
         reader.finish()?;
@@ -336,10 +302,7 @@ fn read_holding(value: u8) -> Result<Holding, DecodeError> {
     match value {
         0 => Ok(Holding::Digest),
         1 => Ok(Holding::Complete),
-        other => Err(DecodeError::Unknown {
-            what: "holding",
-            value: other.into(),
-        }),
+        other => Err(DecodeError::Unknown { what: "holding", value: other.into() }),
     }
 }
 
@@ -354,12 +317,7 @@ fn read_chunk(mut reader: Reader) -> Result<PeerMessage, DecodeError> {
     if payload.is_empty() {
         return Err(DecodeError::Truncated);
     }
-    Ok(PeerMessage::Chunk {
-        object,
-        chunks,
-        held,
-        payload,
-    })
+    Ok(PeerMessage::Chunk { object, chunks, held, payload })
 }
 
 fn read_digest(reader: Reader) -> Result<PeerMessage, DecodeError> {

@@ -67,18 +67,9 @@ mod tests {
 
     #[test]
     fn arithmetic_saturates() {
-        assert_eq!(
-            Instant::FAR_FUTURE + Duration::from_secs(1),
-            Instant::FAR_FUTURE
-        );
-        assert_eq!(
-            Instant::ZERO.saturating_sub(Duration::from_secs(1)),
-            Instant::ZERO
-        );
+        assert_eq!(Instant::FAR_FUTURE + Duration::from_secs(1), Instant::FAR_FUTURE);
+        assert_eq!(Instant::ZERO.saturating_sub(Duration::from_secs(1)), Instant::ZERO);
         assert_eq!(Instant::ZERO - Instant::from_micros(5), Duration::ZERO);
-        assert_eq!(
-            Instant::from_micros(7) - Instant::from_micros(5),
-            Duration::from_micros(2)
-        );
+        assert_eq!(Instant::from_micros(7) - Instant::from_micros(5), Duration::from_micros(2));
     }
 }

@@ -403,10 +403,7 @@ macro_rules! json {
             /// [`DecodeError`] if the text is too long or is no message.
             pub fn from_json(text: &str) -> Result<Self, DecodeError> {
                 if text.len() > $limit {
-                    return Err(DecodeError::TooLong {
-                        bytes: text.len(),
-                        bytes_max: $limit,
-                    });
+                    return Err(DecodeError::TooLong { bytes: text.len(), bytes_max: $limit });
                 }
                 serde_json::from_str(text).map_err(|error| DecodeError::Json(error.to_string()))
             }
@@ -431,9 +428,6 @@ mod base64_bytes {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Bytes, D::Error> {
         let text = <Cow<'de, str>>::deserialize(input)?;
-        STANDARD
-            .decode(text.as_bytes())
-            .map(Bytes::from)
-            .map_err(serde::de::Error::custom)
+        STANDARD.decode(text.as_bytes()).map(Bytes::from).map_err(serde::de::Error::custom)
     }
 }

@@ -1,0 +1,288 @@
+//! Messages and digests survive the way to bytes and back; anything else is refused, never a panic.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use shoal_wire::digest::{CHUNK_SIZE_MIN, CHUNKS_MAX};
+use shoal_wire::peer_message::{CHUNKS_PER_MESSAGE_MAX, Holding, MESSAGE_BYTES_MAX};
+use shoal_wire::tracker_message::{Assignment, Report, Signal, Totals};
+use shoal_wire::{
+    BitRate, ByteSize, ChunkRange, ClientMessage, DecodeError, Digest, Epoch, ObjectId,
+    OriginSigner, Part, PeerId, PeerMessage, RenditionId, ServerMessage, SignedDigest, Substream,
+};
+use std::time::Duration;
+
+fn object_id() -> impl Strategy<Value = ObjectId> {
+    (any::<u16>(), any::<u32>(), any::<u64>(), any::<u16>()).prop_map(
+        |(rendition, epoch, msn, part)| ObjectId {
+            rendition: RenditionId(rendition),
+            epoch: Epoch(epoch),
+            msn,
+            part: Part(part),
+        },
+    )
+}
+
+fn chunk_range(count_max: u32) -> impl Strategy<Value = ChunkRange> {
+    (0..1000u32, 1..=count_max).prop_map(|(first, count)| ChunkRange::new(first, count))
+}
+
+fn peer_message() -> impl Strategy<Value = PeerMessage> {
+    let k = || (0..8u8).prop_map(Substream);
+    let range = || chunk_range(500);
+    prop_oneof![
+        (k(), object_id(), any::<u16>()).prop_map(|(substream, from, weight)| {
+            PeerMessage::Subscribe { substream, from, weight }
+        }),
+        (k(), object_id())
+            .prop_map(|(substream, from)| PeerMessage::Subscribed { substream, from }),
+        (k(), object_id())
+            .prop_map(|(substream, until)| PeerMessage::Unsubscribe { substream, until }),
+        (object_id(), range()).prop_map(|(object, chunks)| PeerMessage::Fetch { object, chunks }),
+        (object_id(), range()).prop_map(|(object, chunks)| PeerMessage::Cancel { object, chunks }),
+        (object_id(), range()).prop_map(|(object, chunks)| PeerMessage::Refuse { object, chunks }),
+        (object_id(), range()).prop_map(|(object, chunks)| PeerMessage::Late { object, chunks }),
+        (object_id(), any::<bool>()).prop_map(|(object, all)| PeerMessage::Have {
+            object,
+            holding: if all { Holding::Complete } else { Holding::Digest },
+        }),
+        (object_id(), k(), any::<u16>()).prop_map(|(object, substream, count)| PeerMessage::End {
+            object,
+            substream,
+            count
+        }),
+        (
+            object_id(),
+            chunk_range(CHUNKS_PER_MESSAGE_MAX),
+            any::<u16>(),
+            prop::collection::vec(any::<u8>(), 1..2000),
+        )
+            .prop_map(|(object, chunks, held_ms, payload)| PeerMessage::Chunk {
+                object,
+                chunks,
+                held: Duration::from_millis(held_ms.into()),
+                payload: payload.into(),
+            }),
+        prop::collection::vec(any::<u8>(), 1..2000).prop_map(|b| PeerMessage::Digest(b.into())),
+        any::<u16>().prop_map(|r| PeerMessage::Forget { rendition: RenditionId(r) }),
+        any::<u64>().prop_map(PeerMessage::Ping),
+        any::<u64>().prop_map(PeerMessage::Pong),
+        Just(PeerMessage::Bye),
+    ]
+}
+
+fn signer() -> OriginSigner {
+    OriginSigner::from_secret(&[42; 32])
+}
+
+fn digest_of(bytes: &[u8], ordinal: u64) -> Digest {
+    let byte_len = u32::try_from(bytes.len()).expect("small");
+    let chunk_size = 1024;
+    Digest {
+        stream: "cam-1".parse().expect("a valid name"),
+        object: ObjectId::segment(RenditionId(1), Epoch(2), 3),
+        ordinal,
+        byte_len,
+        chunk_size,
+        substreams: Digest::substreams_for(byte_len, chunk_size),
+        duration: Duration::from_millis(2000),
+        published_unix_ms: 1_700_000_000_123,
+        discontinuity_sequence: 4,
+        end_of_stream: bytes.is_empty(),
+        playlist_lines: "#EXTINF:2.0,\n1-2-3.ts\n".into(),
+        hashes: Digest::hash_chunks(bytes, chunk_size),
+    }
+}
+
+proptest! {
+    #[test]
+    fn peer_messages_round_trip(message in peer_message()) {
+        let encoded = message.encode();
+        prop_assert!(encoded.len() <= MESSAGE_BYTES_MAX);
+        prop_assert_eq!(PeerMessage::decode(encoded), Ok(message));
+    }
+
+    #[test]
+    fn garbage_is_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let key = signer().key();
+        if let Ok(message) = PeerMessage::decode(bytes.clone().into()) {
+            prop_assert_eq!(message.encode(), Bytes::from(bytes.clone()));
+        }
+        prop_assert!(SignedDigest::decode(bytes.clone().into(), &[key]).is_err());
+        let text = String::from_utf8_lossy(&bytes);
+        prop_assert!(ClientMessage::from_json(&text).is_err());
+        prop_assert!(ServerMessage::from_json(&text).is_err());
+    }
+
+    #[test]
+    fn a_cut_message_is_refused(message in peer_message(), cut in 1usize..16) {
+        let encoded = message.encode();
+        let shorter = encoded.slice(..encoded.len().saturating_sub(cut));
+        let carries_bytes = matches!(message, PeerMessage::Chunk { .. } | PeerMessage::Digest(_));
+        if !carries_bytes {
+            prop_assert!(PeerMessage::decode(shorter).is_err());
+        }
+    }
+
+    #[test]
+    fn digests_round_trip(bytes in prop::collection::vec(any::<u8>(), 0..40_000), ordinal: u64) {
+        let signed = signer().sign(digest_of(&bytes, ordinal)).expect("within limits");
+        let read = SignedDigest::decode(signed.encoded().clone(), &[signer().key()]);
+        prop_assert_eq!(read.as_ref(), Ok(&signed));
+    }
+
+    #[test]
+    fn a_changed_digest_is_refused(at: prop::sample::Index, flip in 1u8..) {
+        let signed = signer().sign(digest_of(&[9; 5000], 7)).expect("within limits");
+        let mut bytes = signed.encoded().to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] ^= flip;
+        prop_assert!(SignedDigest::decode(bytes.into(), &[signer().key()]).is_err());
+    }
+
+    #[test]
+    fn runs_cover_the_object_once(len in 1u32..200_000, ordinal: u64) {
+        let digest = digest_of(&vec![0; len as usize], ordinal);
+        let mut seen = vec![0u32; digest.chunk_count() as usize];
+        let mut bytes = 0;
+        for k in (0..digest.substreams).map(Substream) {
+            let run = digest.run(k);
+            bytes += digest.byte_range(run).1;
+            for chunk in run.indices() {
+                seen[chunk as usize] += 1;
+                prop_assert_eq!(digest.substream_of(chunk), k);
+            }
+        }
+        prop_assert!(seen.iter().all(|count| *count == 1));
+        prop_assert_eq!(bytes, len);
+        let total: u32 = (0..digest.chunk_count()).map(|c| digest.chunk_len(c)).sum();
+        prop_assert_eq!(total, len);
+    }
+}
+
+#[test]
+fn another_key_is_refused_and_the_next_key_accepted() {
+    let signed = signer().sign(digest_of(&[1; 3000], 0)).expect("within limits");
+    let other = OriginSigner::from_secret(&[43; 32]).key();
+    let bytes = signed.encoded().clone();
+    assert_eq!(SignedDigest::decode(bytes.clone(), &[other.clone()]), Err(DecodeError::Signature));
+    assert_eq!(SignedDigest::decode(bytes.clone(), &[]), Err(DecodeError::Signature));
+    assert!(SignedDigest::decode(bytes, &[other, signer().key()]).is_ok());
+}
+
+#[test]
+fn digests_outside_the_limits_are_not_signed() {
+    let good = digest_of(&[1; 3000], 0);
+    let bad = [
+        Digest { chunk_size: CHUNK_SIZE_MIN - 1, ..good.clone() },
+        Digest { substreams: 0, ..good.clone() },
+        Digest { substreams: 9, ..good.clone() },
+        Digest { hashes: Vec::new(), ..good.clone() },
+        Digest { byte_len: 0, ..good.clone() },
+        Digest { end_of_stream: true, ..good.clone() },
+        Digest { playlist_lines: "x".repeat(9000), ..good.clone() },
+    ];
+    for digest in bad {
+        assert!(signer().sign(digest.clone()).is_err(), "{digest:?}");
+    }
+    assert!(signer().sign(good).is_ok());
+}
+
+#[test]
+fn chunk_sizes_keep_large_digests_within_a_message() {
+    for (len, size) in [(1, 16_384), (24 << 20, 16_384), (32 << 20, 22_528), (64 << 20, 44_032)] {
+        assert_eq!(Digest::chunk_size_for(len), size, "{len}");
+        assert!(len.div_ceil(size) <= CHUNKS_MAX);
+    }
+}
+
+/// The layout is a contract with peers of other builds and with the browser.
+#[test]
+fn golden_bytes() {
+    let object = ObjectId { rendition: RenditionId(1), epoch: Epoch(2), msn: 3, part: Part::WHOLE };
+    let chunks = ChunkRange::new(4, 2);
+    let held = Duration::from_millis(258);
+    let of_object = "0001 00000002 0000000000000003 ffff";
+    let golden = [
+        (
+            PeerMessage::Subscribe { substream: Substream(5), from: object, weight: 6 },
+            format!("01 05 {of_object} 0006"),
+        ),
+        (
+            PeerMessage::Subscribed { substream: Substream(5), from: object },
+            format!("02 05 {of_object}"),
+        ),
+        (
+            PeerMessage::Unsubscribe { substream: Substream(5), until: object },
+            format!("03 05 {of_object}"),
+        ),
+        (PeerMessage::Fetch { object, chunks }, format!("04 {of_object} 0004 0002")),
+        (PeerMessage::Cancel { object, chunks }, format!("05 {of_object} 0004 0002")),
+        (PeerMessage::Refuse { object, chunks }, format!("06 {of_object} 0004 0002")),
+        (
+            PeerMessage::Chunk { object, chunks, held, payload: Bytes::from_static(b"\xaa\xbb") },
+            format!("07 {of_object} 0004 02 0102 aabb"),
+        ),
+        (PeerMessage::Digest(Bytes::from_static(b"\xcc")), "08 cc".into()),
+        (PeerMessage::Have { object, holding: Holding::Complete }, format!("09 {of_object} 01")),
+        (
+            PeerMessage::End { object, substream: Substream(7), count: 4 },
+            format!("0a 07 {of_object} 0004"),
+        ),
+        (PeerMessage::Late { object, chunks }, format!("0b {of_object} 0004 0002")),
+        (PeerMessage::Forget { rendition: RenditionId(1) }, "0c 0001".into()),
+        (PeerMessage::Ping(9), "0d 0000000000000009".into()),
+        (PeerMessage::Pong(9), "0e 0000000000000009".into()),
+        (PeerMessage::Bye, "0f".into()),
+    ];
+    for (message, hex) in golden {
+        let encoded: String = message.encode().iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(encoded, hex.replace(' ', ""), "{message:?}");
+    }
+}
+
+#[test]
+fn json_messages_round_trip() {
+    let report = Report {
+        totals: Totals { delivered: ByteSize::from_bytes(9), ..Totals::default() },
+        upload: BitRate::from_bps(5),
+        ..Report::default()
+    };
+    let from_client = [
+        ClientMessage::Watch { rendition: RenditionId(1), msn: 2 },
+        ClientMessage::Signal { peer: PeerId(0xabc), signal: Signal::Offer { sdp: "v=0".into() } },
+        ClientMessage::Report(report),
+        ClientMessage::Bye,
+    ];
+    for message in from_client {
+        assert_eq!(ClientMessage::from_json(&message.to_json()), Ok(message));
+    }
+    let assignments =
+        vec![Assignment { substream: Substream(1), parent: Some(PeerId(0x0123_4567_89ab_cdef)) }];
+    let plan =
+        ServerMessage::Plan { version: 1, rendition: RenditionId(0), substreams: 8, assignments };
+    assert_eq!(
+        plan.to_json(),
+        r#"{"type":"plan","version":1,"rendition":0,"substreams":8,"assignments":[{"substream":1,"parent":"0123456789abcdef"}]}"#
+    );
+    let digest = ServerMessage::Digest { digest: Bytes::from_static(b"\x00\xff") };
+    assert_eq!(digest.to_json(), r#"{"type":"digest","digest":"AP8="}"#);
+    for message in [plan, digest] {
+        assert_eq!(ServerMessage::from_json(&message.to_json()), Ok(message));
+    }
+}
+
+#[test]
+fn long_and_wrong_messages_are_refused() {
+    let long = vec![7u8; MESSAGE_BYTES_MAX + 1].into();
+    assert!(matches!(PeerMessage::decode(long), Err(DecodeError::TooLong { .. })));
+    let too_long = " ".repeat(40_000);
+    assert!(matches!(ClientMessage::from_json(&too_long), Err(DecodeError::TooLong { .. })));
+    let cases = [
+        (vec![], DecodeError::Truncated),
+        (vec![0], DecodeError::Unknown { what: "message type", value: 0 }),
+        (vec![15, 1], DecodeError::TrailingBytes(1)),
+    ];
+    for (bytes, error) in cases {
+        assert_eq!(PeerMessage::decode(bytes.into()), Err(error));
+    }
+}
