@@ -63,11 +63,7 @@ pub(crate) struct Outbox {
 impl Outbox {
     /// Waits for room. If the owner is gone, so is the interest in it.
     async fn put(&self, report: Report) {
-        let tagged = Tagged {
-            peer: self.peer,
-            generation: self.generation,
-            report,
-        };
+        let tagged = Tagged { peer: self.peer, generation: self.generation, report };
         let _ = self.reports.send(tagged).await;
     }
 }
@@ -90,19 +86,9 @@ pub(crate) async fn run(
 ) {
     let end = match Session::new(&config, Arc::clone(&meter)).await {
         Ok(session) => {
-            let mut link = Link {
-                config,
-                offer,
-                inbox,
-                outbox: &outbox,
-                meter,
-                session,
-            };
+            let mut link = Link { config, offer, inbox, outbox: &outbox, meter, session };
             let end = link.run().await;
-            if timeout(CLOSE_TIMEOUT, link.session.connection.close())
-                .await
-                .is_err()
-            {
+            if timeout(CLOSE_TIMEOUT, link.session.connection.close()).await.is_err() {
                 tracing::debug!(peer = %outbox.peer, "the connection did not close in time");
             }
             end
@@ -132,6 +118,7 @@ impl Link<'_> {
     async fn run(&mut self) -> End {
         let deadline = Instant::now() + self.config.open_timeout;
         let opened = timeout_at(deadline, self.open()).await;
+        self.session.runtime.settle();
         let channel = match opened {
             Ok(Ok(channel)) => channel,
             Ok(Err(end)) => return end,
@@ -235,11 +222,7 @@ impl Link<'_> {
         }
         opening.described = true;
         let signal = self.session.description(self.offer).await;
-        self.outbox
-            .put(Report::Signal(
-                signal.ok_or(End::Failed(FailReason::Local))?,
-            ))
-            .await;
+        self.outbox.put(Report::Signal(signal.ok_or(End::Failed(FailReason::Local))?)).await;
         Ok(())
     }
 
@@ -315,10 +298,7 @@ async fn write(
 /// Passes messages to the owner; while it does not take them, SCTP's window closes.
 async fn read(channel: &Arc<dyn DataChannel>, outbox: &Outbox) -> End {
     while let Some(event) = channel.poll().await {
-        if matches!(
-            event,
-            DataChannelEvent::OnClosing | DataChannelEvent::OnClose
-        ) {
+        if matches!(event, DataChannelEvent::OnClosing | DataChannelEvent::OnClose) {
             break;
         }
         let DataChannelEvent::OnMessage(message) = event else {

@@ -198,14 +198,7 @@ impl Links {
         let config = Arc::clone(&self.config);
         tokio::spawn(link::run(config, offer, inbox, outbox, Arc::clone(&meter)));
         let generation = self.generation;
-        let link = Link {
-            generation,
-            open: false,
-            accepted: 0,
-            commands,
-            meter,
-            drain_told,
-        };
+        let link = Link { generation, open: false, accepted: 0, commands, meter, drain_told };
         self.links.insert(peer, link);
         for signal in self.take_early(peer) {
             self.signal(peer, signal);
@@ -238,20 +231,14 @@ impl Links {
         if bytes == 0 || bytes > MESSAGE_BYTES_MAX {
             return Err(SendError::Length { bytes });
         }
-        let link = self
-            .links
-            .get_mut(&peer)
-            .filter(|link| link.open)
-            .ok_or(SendError::NotOpen)?;
+        let link = self.links.get_mut(&peer).filter(|link| link.open).ok_or(SendError::NotOpen)?;
         if link.buffered_bytes() + bytes > self.config.queue_bytes_max {
             return Err(SendError::Full);
         }
-        link.commands
-            .try_send(Command::Message(message))
-            .map_err(|refused| match refused {
-                mpsc::error::TrySendError::Full(_) => SendError::Full,
-                mpsc::error::TrySendError::Closed(_) => SendError::NotOpen,
-            })?;
+        link.commands.try_send(Command::Message(message)).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => SendError::Full,
+            mpsc::error::TrySendError::Closed(_) => SendError::NotOpen,
+        })?;
         link.accepted += bytes as u64;
         Ok(())
     }
@@ -286,11 +273,7 @@ impl Links {
     /// Waits for the next event. It never ends, and losing the race in a `select!` loses nothing.
     pub async fn next_event(&mut self) -> LinkEvent {
         loop {
-            let tagged = self
-                .reports
-                .recv()
-                .await
-                .expect("Links itself holds a sender");
+            let tagged = self.reports.recv().await.expect("Links itself holds a sender");
             if let Some(event) = self.take(tagged) {
                 return event;
             }
@@ -298,15 +281,8 @@ impl Links {
     }
 
     fn take(&mut self, tagged: Tagged) -> Option<LinkEvent> {
-        let Tagged {
-            peer,
-            generation,
-            report,
-        } = tagged;
-        let link = self
-            .links
-            .get_mut(&peer)
-            .filter(|link| link.generation == generation)?;
+        let Tagged { peer, generation, report } = tagged;
+        let link = self.links.get_mut(&peer).filter(|link| link.generation == generation)?;
         Some(match report {
             Report::Signal(signal) => LinkEvent::Signal { peer, signal },
             Report::Opened => {
@@ -316,10 +292,7 @@ impl Links {
             Report::Message(message) => LinkEvent::Message { peer, message },
             Report::Drained => {
                 link.drain_told.store(false, Ordering::Release);
-                LinkEvent::Drained {
-                    peer,
-                    buffered_bytes: link.buffered_bytes(),
-                }
+                LinkEvent::Drained { peer, buffered_bytes: link.buffered_bytes() }
             }
             Report::Failed(reason) => {
                 self.links.remove(&peer);
@@ -337,12 +310,13 @@ impl Links {
         self.early.len()
     }
 
+    #[cfg(test)]
+    pub(super) fn meter(&self, peer: PeerId) -> std::sync::Weak<Meter> {
+        self.links.get(&peer).map_or_else(std::sync::Weak::new, |link| Arc::downgrade(&link.meter))
+    }
+
     fn keep_early(&mut self, peer: PeerId, signal: Signal) {
-        let of_peer = self
-            .early
-            .iter()
-            .filter(|(early, _)| *early == peer)
-            .count();
+        let of_peer = self.early.iter().filter(|(early, _)| *early == peer).count();
         if of_peer >= EARLY_SIGNALS_PER_PEER_MAX {
             return;
         }
@@ -354,9 +328,7 @@ impl Links {
 
     fn take_early(&mut self, peer: PeerId) -> Vec<Signal> {
         let all = std::mem::take(&mut self.early);
-        let (mine, rest) = all
-            .into_iter()
-            .partition::<Vec<_>, _>(|(early, _)| *early == peer);
+        let (mine, rest) = all.into_iter().partition::<Vec<_>, _>(|(early, _)| *early == peer);
         self.early = rest.into();
         mine.into_iter().map(|(_, signal)| signal).collect()
     }

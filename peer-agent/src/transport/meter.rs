@@ -46,9 +46,7 @@ impl Meter {
         }
         let handed = self.handed.load(Ordering::Acquire);
         let add = |sent: u64| Some((sent + payload as u64).min(handed));
-        let before = self
-            .sent
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, add);
+        let before = self.sent.fetch_update(Ordering::AcqRel, Ordering::Acquire, add);
         if before.is_ok_and(|before| before < handed) {
             self.drained.notify_one();
         }
@@ -112,10 +110,7 @@ mod tests {
         meter.transmitted(&record(1_000), None);
         assert_eq!(meter.sent(), 1_500);
         meter.hand(100);
-        assert!(
-            !meter.is_empty(),
-            "a retransmission is no credit for what comes later"
-        );
+        assert!(!meter.is_empty(), "a retransmission is no credit for what comes later");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use webrtc::runtime::{
@@ -20,19 +21,30 @@ use webrtc::runtime::{
 /// Room for 30 ms at 1 Gbit/s. The system may grant less (`net.core.rmem_max`).
 const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
+/// Longest sleep of the crate's driver while a link opens.
+///
+/// The driver collects output before it hands on events, so what the end of one handshake starts
+/// (the DTLS hello, SCTP's INIT, the channel's OPEN) leaves only after the next packet or timer.
+/// That timer is ICE's, every 200 ms: opening takes 420 ms on loopback without this bound, a few
+/// milliseconds per stage with it. An early timer is harmless, as every stage looks at the time.
+const OPENING_SLEEP_MAX: Duration = Duration::from_millis(5);
+
 /// One link's runtime.
 #[derive(Debug)]
 pub(crate) struct LinkRuntime {
     tokio: TokioRuntime,
     meter: Arc<Meter>,
+    opening: AtomicBool,
 }
 
 impl LinkRuntime {
     pub(crate) fn new(meter: Arc<Meter>) -> Self {
-        Self {
-            tokio: TokioRuntime,
-            meter,
-        }
+        Self { tokio: TokioRuntime, meter, opening: AtomicBool::new(true) }
+    }
+
+    /// The link is open or given up: from now on the driver sleeps as long as it wants to.
+    pub(crate) fn settle(&self) {
+        self.opening.store(false, Ordering::Release);
     }
 }
 
@@ -50,10 +62,7 @@ impl Runtime for LinkRuntime {
             tracing::debug!(%error, "socket buffers stay as they are");
         }
         let inner = self.tokio.wrap_udp_socket(socket)?;
-        Ok(Arc::new(MeteredSocket {
-            inner,
-            meter: Arc::clone(&self.meter),
-        }))
+        Ok(Arc::new(MeteredSocket { inner, meter: Arc::clone(&self.meter) }))
     }
 
     fn wrap_tcp_listener(
@@ -82,7 +91,8 @@ impl Runtime for LinkRuntime {
     }
 
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
-        self.tokio.sleep(duration)
+        let opening = self.opening.load(Ordering::Acquire);
+        self.tokio.sleep(if opening { duration.min(OPENING_SLEEP_MAX) } else { duration })
     }
 
     fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {
@@ -125,8 +135,7 @@ impl AsyncUdpSocket for MeteredSocket {
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
         let sent = ready!(self.inner.poll_send(cx, transmit));
         if sent.is_ok() {
-            self.meter
-                .transmitted(transmit.contents, transmit.segment_size);
+            self.meter.transmitted(transmit.contents, transmit.segment_size);
         }
         Poll::Ready(sent)
     }

@@ -53,6 +53,7 @@ pub(crate) enum News {
 /// A connection and what comes out of it.
 pub(crate) struct Session {
     pub(crate) connection: Arc<dyn PeerConnection>,
+    pub(crate) runtime: Arc<LinkRuntime>,
     pub(crate) news: mpsc::Receiver<News>,
     pub(crate) state: watch::Receiver<RTCPeerConnectionState>,
 }
@@ -62,44 +63,30 @@ impl Session {
     pub(crate) async fn new(config: &LinkConfig, meter: Arc<Meter>) -> Result<Self> {
         let (news_tx, news) = mpsc::channel(NEWS_MAX);
         let (state_tx, state) = watch::channel(RTCPeerConnectionState::New);
-        let runtime: Arc<dyn Runtime> = Arc::new(LinkRuntime::new(meter));
+        let runtime = Arc::new(LinkRuntime::new(meter));
         let ice_servers = config.ice_servers.iter().map(|server| RTCIceServer {
             urls: server.urls.clone(),
             username: server.username.clone(),
             credential: server.credential.clone(),
         });
-        let configuration = RTCConfigurationBuilder::default()
-            .with_ice_servers(ice_servers.collect())
-            .build();
+        let configuration =
+            RTCConfigurationBuilder::default().with_ice_servers(ice_servers.collect()).build();
         let connection = PeerConnectionBuilder::new()
             .with_configuration(configuration)
             .with_setting_engine(settings(config))
-            .with_runtime(runtime)
-            .with_handler(Arc::new(Handler {
-                news: news_tx,
-                state: state_tx,
-            }))
+            .with_runtime(Arc::clone(&runtime) as Arc<dyn Runtime>)
+            .with_handler(Arc::new(Handler { news: news_tx, state: state_tx }))
             .with_udp_addrs(config.bind_addresses())
             .with_data_channel_send_buffer_limit(config.in_flight_bytes_max)
             .build()
             .await?;
-        Ok(Self {
-            connection: Arc::new(connection),
-            news,
-            state,
-        })
+        Ok(Self { connection: Arc::new(connection), runtime, news, state })
     }
 
     /// Creates the channel and the offer that asks for it; gathering starts.
     pub(crate) async fn offer(&self) -> Result<Arc<dyn DataChannel>> {
-        let init = RTCDataChannelInit {
-            ordered: false,
-            ..RTCDataChannelInit::default()
-        };
-        let channel = self
-            .connection
-            .create_data_channel(CHANNEL_LABEL, Some(init))
-            .await?;
+        let init = RTCDataChannelInit { ordered: false, ..RTCDataChannelInit::default() };
+        let channel = self.connection.create_data_channel(CHANNEL_LABEL, Some(init)).await?;
         let offer = self.connection.create_offer(None).await?;
         self.connection.set_local_description(offer).await?;
         Ok(channel)
@@ -107,18 +94,14 @@ impl Session {
 
     /// Takes an offer and makes the answer; gathering starts.
     pub(crate) async fn answer(&self, sdp: String) -> Result<()> {
-        self.connection
-            .set_remote_description(RTCSessionDescription::offer(sdp)?)
-            .await?;
+        self.connection.set_remote_description(RTCSessionDescription::offer(sdp)?).await?;
         let answer = self.connection.create_answer(None).await?;
         self.connection.set_local_description(answer).await
     }
 
     /// Takes the answer to an earlier offer.
     pub(crate) async fn accept(&self, sdp: String) -> Result<()> {
-        self.connection
-            .set_remote_description(RTCSessionDescription::answer(sdp)?)
-            .await
+        self.connection.set_remote_description(RTCSessionDescription::answer(sdp)?).await
     }
 
     /// Takes a candidate of the other side, after its description.
@@ -137,11 +120,7 @@ impl Session {
     /// The local description as a signal, with the candidates found so far.
     pub(crate) async fn description(&self, offer: bool) -> Option<Signal> {
         let sdp = self.connection.local_description().await?.sdp;
-        Some(if offer {
-            Signal::Offer { sdp }
-        } else {
-            Signal::Answer { sdp }
-        })
+        Some(if offer { Signal::Offer { sdp } } else { Signal::Answer { sdp } })
     }
 }
 
@@ -150,15 +129,9 @@ pub(crate) async fn ended(
     state: &mut watch::Receiver<RTCPeerConnectionState>,
 ) -> RTCPeerConnectionState {
     let over = |state: &RTCPeerConnectionState| {
-        matches!(
-            state,
-            RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed
-        )
+        matches!(state, RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed)
     };
-    state
-        .wait_for(over)
-        .await
-        .map_or(RTCPeerConnectionState::Closed, |state| *state)
+    state.wait_for(over).await.map_or(RTCPeerConnectionState::Closed, |state| *state)
 }
 
 fn settings(config: &LinkConfig) -> SettingEngine {

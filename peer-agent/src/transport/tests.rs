@@ -3,10 +3,7 @@
 //! Rule: nothing sleeps to let something happen; every wait is for an event and ends in a failure
 //! after [`PATIENCE`].
 
-#![expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "any other event is a failure"
-)]
+#![expect(clippy::wildcard_enum_match_arm, reason = "any other event is a failure")]
 
 use super::*;
 use bytes::Bytes;
@@ -27,9 +24,7 @@ fn config() -> LinkConfig {
 }
 
 async fn patient<T>(what: &str, future: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, future)
-        .await
-        .unwrap_or_else(|_| panic!("{what} took too long"))
+    timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what} took too long"))
 }
 
 /// Two ends, `a` known to `b` as `A` and the other way round, with the tracker's part played here.
@@ -47,10 +42,7 @@ enum At {
 
 impl Pair {
     fn new(config: &LinkConfig) -> Self {
-        Self {
-            a: Links::new(config.clone()),
-            b: Links::new(config.clone()),
-        }
+        Self { a: Links::new(config.clone()), b: Links::new(config.clone()) }
     }
 
     /// The next event that is not a signal; those are passed on.
@@ -100,9 +92,8 @@ async fn pair() -> Pair {
 
 /// Message `index` of one direction: its number, then bytes that depend on number and direction.
 fn message(index: u32, salt: u8, bytes: usize) -> Bytes {
-    let mut message: Vec<u8> = (0..bytes)
-        .map(|at| (at as u8).wrapping_mul(31) ^ (index as u8) ^ salt)
-        .collect();
+    let mut message: Vec<u8> =
+        (0..bytes).map(|at| (at as u8).wrapping_mul(31) ^ (index as u8) ^ salt).collect();
     message[..4].copy_from_slice(&index.to_be_bytes());
     message.into()
 }
@@ -133,15 +124,10 @@ async fn two_thousand_messages_go_both_ways_intact() {
         if let LinkEvent::Drained { .. } = event {
             continue;
         }
-        let LinkEvent::Message { message: got, .. } = event else {
-            panic!("{event:?}")
-        };
+        let LinkEvent::Message { message: got, .. } = event else { panic!("{event:?}") };
         let index = u32::from_be_bytes(got[..4].try_into().unwrap());
         assert_eq!(got, message(index, from as u8, BYTES));
-        assert!(
-            !std::mem::replace(&mut seen[from][index as usize], true),
-            "{index} came twice"
-        );
+        assert!(!std::mem::replace(&mut seen[from][index as usize], true), "{index} came twice");
         received += 1;
     }
     assert_eq!(sent, [COUNT; 2]);
@@ -157,10 +143,8 @@ async fn what_is_buffered_drains_to_zero() {
     assert_eq!(pair.a.buffered(B), 10 * 10_007);
     let mut left = usize::MAX;
     while left > 0 {
-        let At::A(LinkEvent::Drained {
-            peer: B,
-            buffered_bytes,
-        }) = patient("draining", pair.next()).await
+        let At::A(LinkEvent::Drained { peer: B, buffered_bytes }) =
+            patient("draining", pair.next()).await
         else {
             continue;
         };
@@ -176,17 +160,9 @@ async fn send_refuses_what_is_no_message() {
     let long = MESSAGE_BYTES_MAX + 1;
     let refused = pair.a.send(B, Bytes::from(vec![0; long]));
     assert_eq!(refused, Err(SendError::Length { bytes: long }));
-    assert_eq!(
-        pair.a.send(B, Bytes::new()),
-        Err(SendError::Length { bytes: 0 })
-    );
-    assert_eq!(
-        pair.a.send(PeerId(9), Bytes::from_static(b"x")),
-        Err(SendError::NotOpen)
-    );
-    pair.a
-        .send(B, Bytes::from(vec![7; MESSAGE_BYTES_MAX]))
-        .unwrap();
+    assert_eq!(pair.a.send(B, Bytes::new()), Err(SendError::Length { bytes: 0 }));
+    assert_eq!(pair.a.send(PeerId(9), Bytes::from_static(b"x")), Err(SendError::NotOpen));
+    pair.a.send(B, Bytes::from(vec![7; MESSAGE_BYTES_MAX])).unwrap();
     loop {
         if let At::B(LinkEvent::Message { message, .. }) = patient("it", pair.next()).await {
             assert_eq!(message, vec![7; MESSAGE_BYTES_MAX]);
@@ -230,10 +206,7 @@ async fn closing_one_end_closes_the_other_after_the_last_message() {
     }
     assert!(heard, "what was queued is sent before the link closes");
     assert!(pair.b.is_empty());
-    assert_eq!(
-        pair.b.send(A, Bytes::from_static(b"x")),
-        Err(SendError::NotOpen)
-    );
+    assert_eq!(pair.b.send(A, Bytes::from_static(b"x")), Err(SendError::NotOpen));
 }
 
 #[tokio::test]
@@ -254,10 +227,7 @@ async fn a_silent_peer_fails_in_time() {
         loop {
             match patient("failing", links.next_event()).await {
                 LinkEvent::Signal { .. } => {}
-                LinkEvent::Failed {
-                    peer: failed,
-                    reason,
-                } => {
+                LinkEvent::Failed { peer: failed, reason } => {
                     assert_eq!((failed, reason), (peer, FailReason::Timeout));
                     break;
                 }
@@ -272,18 +242,9 @@ async fn a_silent_peer_fails_in_time() {
 async fn garbage_for_a_description_fails_the_link() {
     let mut links = Links::new(config());
     links.open(A, false).unwrap();
-    links.signal(
-        A,
-        Signal::Offer {
-            sdp: "v=0\r\nnonsense".into(),
-        },
-    );
+    links.signal(A, Signal::Offer { sdp: "v=0\r\nnonsense".into() });
     let event = patient("failing", links.next_event()).await;
-    let LinkEvent::Failed {
-        peer: A,
-        reason: FailReason::Refused,
-    } = event
-    else {
+    let LinkEvent::Failed { peer: A, reason: FailReason::Refused } = event else {
         panic!("{event:?}")
     };
 }
@@ -293,9 +254,7 @@ async fn an_offer_may_come_before_the_introduction() {
     let mut pair = Pair::new(&config());
     pair.a.open(B, true).unwrap();
     let event = patient("the offer", pair.a.next_event()).await;
-    let LinkEvent::Signal { signal, .. } = event else {
-        panic!("{event:?}")
-    };
+    let LinkEvent::Signal { signal, .. } = event else { panic!("{event:?}") };
     assert!(matches!(&signal, Signal::Offer { sdp } if sdp.contains("a=candidate")));
     pair.b.signal(A, signal);
     pair.b.open(A, false).unwrap();
@@ -319,12 +278,15 @@ async fn early_signals_and_links_have_bounds() {
 }
 
 #[tokio::test]
-async fn thirty_links_leave_no_task_behind() {
+async fn thirty_links_leave_neither_task_nor_connection_behind() {
     let metrics = tokio::runtime::Handle::current().metrics();
     let before = metrics.num_alive_tasks();
     let mut pair = Pair::new(&config());
+    let mut meters = Vec::new();
     for _ in 0..30 {
         pair.open().await;
+        // Sockets and connection hold the meter, so it dies with the last of them.
+        meters.extend([pair.a.meter(B), pair.b.meter(A)]);
         pair.a.send(B, Bytes::from_static(b"hello")).unwrap();
         loop {
             match patient("hello", pair.next()).await {
@@ -347,4 +309,32 @@ async fn thirty_links_leave_no_task_behind() {
         }
     };
     patient("ending the tasks", none_left).await;
+    assert_eq!(meters.iter().filter(|meter| meter.strong_count() > 0).count(), 0);
+}
+
+#[test]
+fn a_killed_peer_is_noticed() {
+    let here = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let there = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    here.block_on(async {
+        let mut config = config();
+        config.silence_max = Duration::from_millis(1_500);
+        config.silence_fatal = Duration::from_millis(500);
+        let mut pair = Pair::new(&config);
+        pair.a.open(B, true).unwrap();
+        {
+            let _there = there.enter();
+            pair.b.open(A, false).unwrap();
+        }
+        pair.opened().await;
+        // Its tasks and sockets are gone at once, without a word to the other side.
+        there.shutdown_background();
+        loop {
+            match patient("noticing", pair.next()).await {
+                At::A(LinkEvent::Closed { peer: B, reason: CloseReason::Silent }) => return,
+                At::A(LinkEvent::Drained { .. }) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    });
 }
