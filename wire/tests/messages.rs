@@ -164,7 +164,10 @@ fn another_key_is_refused_and_the_next_key_accepted() {
     let signed = signer().sign(digest_of(&[1; 3000], 0)).expect("within limits");
     let other = OriginSigner::from_secret(&[43; 32]).key();
     let bytes = signed.encoded().clone();
-    assert_eq!(SignedDigest::decode(bytes.clone(), &[other.clone()]), Err(DecodeError::Signature));
+    assert_eq!(
+        SignedDigest::decode(bytes.clone(), std::slice::from_ref(&other)),
+        Err(DecodeError::Signature)
+    );
     assert_eq!(SignedDigest::decode(bytes.clone(), &[]), Err(DecodeError::Signature));
     assert!(SignedDigest::decode(bytes, &[other, signer().key()]).is_ok());
 }
