@@ -141,6 +141,7 @@ pub fn dev_banner(config: &Config, listen: SocketAddr, admin: Option<SocketAddr>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Listen;
 
     fn action(args: &[&str]) -> Result<Action, ConfigError> {
         Cli::parse_from([&["shoal-server"], args].concat()).action()
@@ -173,7 +174,8 @@ mod tests {
         }
         // The number of keys in the file, the streams apart.
         let keys = crate::config::DEFAULTS.lines().filter(|line| {
-            line.split_once(" = ").is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+            line.split_once(" = ")
+                .is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
         });
         let flags = command.get_arguments().filter(|arg| arg.get_env().is_some()).count();
         assert_eq!(keys.count(), flags - 2);

@@ -169,8 +169,14 @@ mod tests {
             ("[origin]\nkeep_segments = 10\nplaylist_segments = 6", "half of keep_segments"),
             ("[[streams]]\nname = \"a b\"\ningest_key = \"k\"", "stream name"),
             ("[[streams]]\nname = \"a\"\ningest_key = \"k/k\"", "ingest key"),
-            ("streams = [{name = \"a\", ingest_key = \"1\"}, {name = \"a\", ingest_key = \"2\"}]", "twice"),
-            ("streams = [{name = \"demo\", ingest_key = \"1\"}]\ndemo.channel = true", "demo channel"),
+            (
+                "streams = [{name = \"a\", ingest_key = \"1\"}, {name = \"a\", ingest_key = \"2\"}]",
+                "twice",
+            ),
+            (
+                "streams = [{name = \"demo\", ingest_key = \"1\"}]\ndemo.channel = true",
+                "demo channel",
+            ),
             ("[server]\nlisten = ", "line"),
         ] {
             let message = error(text);

@@ -56,8 +56,9 @@ pub(crate) enum Face {
 
 /// Playlists, segments and the tracker; with `ingest`, encoders too.
 pub(crate) fn public(shared: &Shared, ingest: bool) -> Router {
-    let tracker =
-        Router::new().route("/live/{stream}/tracker", get(tracker_socket::upgrade)).with_state(shared.clone());
+    let tracker = Router::new()
+        .route("/live/{stream}/tracker", get(tracker_socket::upgrade))
+        .with_state(shared.clone());
     let mut router = playback_routes(shared, Face::Public).merge(tracker);
     if ingest {
         router = router.merge(ingest_routes(shared));
@@ -109,7 +110,12 @@ fn cors() -> CorsLayer {
     CorsLayer::new()
         .allow_origin(Any)
         .allow_methods([Method::GET, Method::HEAD])
-        .allow_headers([header::RANGE, header::IF_NONE_MATCH, header::IF_RANGE, header::CACHE_CONTROL])
+        .allow_headers([
+            header::RANGE,
+            header::IF_NONE_MATCH,
+            header::IF_RANGE,
+            header::CACHE_CONTROL,
+        ])
         .expose_headers([
             header::AGE,
             header::DATE,

@@ -110,10 +110,7 @@ impl Listeners {
     }
 }
 
-async fn bind(
-    address: config::Listen,
-    flag: &'static str,
-) -> Result<Option<Listener>, StartError> {
+async fn bind(address: config::Listen, flag: &'static str) -> Result<Option<Listener>, StartError> {
     match address.0 {
         None => Ok(None),
         Some(address) => Listener::bind(address, flag).await.map(Some).map_err(StartError::of),
@@ -166,7 +163,7 @@ impl Server {
             "listening"
         );
         shared.readiness.set(true);
-        let readiness = shared.readiness.clone();
+        let readiness = shared.readiness;
         let entry = Shutdown { readiness, stop, sessions, connections, tasks };
         Ok(Self { ports, entry, grace: config.server.shutdown_grace_ms.0 })
     }

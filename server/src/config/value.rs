@@ -179,8 +179,9 @@ pub struct StreamConfig {
 impl FromStr for StreamConfig {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, key) =
-            text.split_once('=').ok_or_else(|| format!("`{text}` lacks its key: write NAME=KEY"))?;
+        let (name, key) = text
+            .split_once('=')
+            .ok_or_else(|| format!("`{text}` lacks its key: write NAME=KEY"))?;
         let name = name.parse().map_err(|error| format!("`{name}`: {error}"))?;
         Ok(Self { name, ingest_key: key.parse()? })
     }

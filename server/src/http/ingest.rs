@@ -50,8 +50,10 @@ impl IngestState {
 /// Why a push is refused.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
-    #[error("the key is missing or wrong; send it as Authorization: Bearer KEY, as the password of \
-             Basic authentication, or push to /publish/KEY/STREAM/PATH")]
+    #[error(
+        "the key is missing or wrong; send it as Authorization: Bearer KEY, as the password of \
+             Basic authentication, or push to /publish/KEY/STREAM/PATH"
+    )]
     Unauthorized,
     #[error("no stream of that name is configured")]
     NoStream,
@@ -83,7 +85,9 @@ impl Refusal {
             Self::NoStream => (StatusCode::NOT_FOUND, "ingest_stream"),
             Self::NotPushable => (StatusCode::FORBIDDEN, "ingest_stream"),
             Self::Path(BadPath::Outside) => (StatusCode::BAD_REQUEST, "ingest_path"),
-            Self::Path(BadPath::Extension(_)) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "ingest_path"),
+            Self::Path(BadPath::Extension(_)) => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "ingest_path")
+            }
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "ingest_method"),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "ingest_too_large"),
             Self::Idle => (StatusCode::REQUEST_TIMEOUT, "ingest_idle"),
@@ -168,13 +172,20 @@ impl Push {
         match outcome {
             Ok(status) => status.into_response(),
             Err(refusal) => {
-                let (status, reason) = refusal.kind();
-                self.shared.metrics.refused.with_label_values(&[reason]).inc();
-                tracing::info!(stream = self.stream, path = self.path, %status, "refused: {refusal}");
+                let (_, reason) = refusal.kind();
+                if !self.asks_how() {
+                    self.shared.metrics.refused.with_label_values(&[reason]).inc();
+                    tracing::info!(stream = self.stream, path = self.path, "refused: {refusal}");
+                }
                 self.drain_later(body, matches!(refusal, Refusal::Unauthorized));
                 refusal.into_response()
             }
         }
+    }
+
+    /// Whether the encoder only wants to know how to show its key: it sends none, and no body yet.
+    fn asks_how(&self) -> bool {
+        self.keys.is_empty() && self.headers.contains_key(header::EXPECT)
     }
 
     /// Who and what it is, from the head alone.

@@ -30,7 +30,9 @@ pub(super) struct PushPath {
 pub(super) enum BadPath {
     #[error("the path is not one inside a stream")]
     Outside,
-    #[error("the extension of `{0}` is not one of a playlist or a segment (.m3u8 .ts .m4s .mp4 .aac …)")]
+    #[error(
+        "the extension of `{0}` is not one of a playlist or a segment (.m3u8 .ts .m4s .mp4 .aac …)"
+    )]
     Extension(String),
 }
 
@@ -60,7 +62,9 @@ mod tests {
     fn paths_stay_inside() {
         assert_eq!(PushPath::parse("a/b.ts").map(|path| path.kind), Ok(Kind::Media));
         assert_eq!(PushPath::parse("i.m3u8").map(|path| path.kind), Ok(Kind::Playlist));
-        for path in ["", "/a.ts", "../a.ts", "a/../b.ts", "a//b.ts", "a\\b.ts", "a\0.ts", "a/./b.ts"] {
+        for path in
+            ["", "/a.ts", "../a.ts", "a/../b.ts", "a//b.ts", "a\\b.ts", "a\0.ts", "a/./b.ts"]
+        {
             assert_eq!(PushPath::parse(path), Err(BadPath::Outside), "{path:?}");
         }
         assert_eq!(PushPath::parse(&"a/".repeat(8)), Err(BadPath::Outside));

@@ -59,9 +59,12 @@ impl Listener {
             let address = socket.local_addr()?;
             Ok(Self { socket, address })
         };
-        bound.await.map_err(|error: io::Error| match error.kind() {
-            io::ErrorKind::AddrInUse => BindError::InUse { address, flag },
-            _ => BindError::Other { address, flag, error },
+        bound.await.map_err(|error: io::Error| {
+            if error.kind() == io::ErrorKind::AddrInUse {
+                BindError::InUse { address, flag }
+            } else {
+                BindError::Other { address, flag, error }
+            }
         })
     }
 

@@ -138,7 +138,8 @@ impl Reader<'_> {
         let playlist = &mut self.playlist;
         match tag {
             "#EXT-X-VERSION" => {
-                playlist.version = value.trim().parse().map_err(|_| PlaylistError::Value(number))?;
+                playlist.version =
+                    value.trim().parse().map_err(|_| PlaylistError::Value(number))?;
             }
             "#EXT-X-TARGETDURATION" => playlist.target_s = whole()?,
             "#EXT-X-MEDIA-SEQUENCE" => playlist.first_seq = whole()?,

@@ -21,7 +21,8 @@ pub(super) fn load(dir: &Path, signer: &Signer, limits: &Limits) -> io::Result<(
     let mut state = match std::fs::read(dir.join("state.json")) {
         Ok(json) => serde_json::from_slice(&json).map_err(|error| {
             let path = dir.join("state.json");
-            let message = format!("{} is damaged ({error}); delete {}", path.display(), dir.display());
+            let message =
+                format!("{} is damaged ({error}); delete {}", path.display(), dir.display());
             io::Error::new(io::ErrorKind::InvalidData, message)
         })?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => StreamState::default(),
@@ -51,7 +52,12 @@ fn digest_file(object: ObjectId) -> String {
     format!("{}.digest", object.file_stem())
 }
 
-fn load_rendition(rendition: &mut RenditionState, objects: &Path, signer: &Signer, view: &mut View) {
+fn load_rendition(
+    rendition: &mut RenditionState,
+    objects: &Path,
+    signer: &Signer,
+    view: &mut View,
+) {
     let present = |segment: &SegmentRecord| {
         std::fs::metadata(objects.join(&segment.file)).is_ok_and(|meta| meta.len() == segment.len)
     };

@@ -55,7 +55,15 @@ impl StoredObject {
     ) -> Self {
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let len = traffic.len;
-        Self { file, path, len, etag, digest, traffic: Arc::new(traffic), cached: RwLock::default() }
+        Self {
+            file,
+            path,
+            len,
+            etag,
+            digest,
+            traffic: Arc::new(traffic),
+            cached: RwLock::default(),
+        }
     }
 
     /// Its bytes, while they are in memory.

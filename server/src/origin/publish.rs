@@ -208,9 +208,9 @@ impl Stream {
         let segments = &rendition.segments;
         let used = |init: &InitRecord| {
             let uri = format!("\"{}\"", init.file);
-            segments.iter().any(|segment| {
-                segment.lines.map.as_ref().is_some_and(|map| map.contains(&uri))
-            })
+            segments
+                .iter()
+                .any(|segment| segment.lines.map.as_ref().is_some_and(|map| map.contains(&uri)))
         };
         // The newest stays: a segment that names it may be on its way.
         while rendition.inits.len() > 1 && !used(&rendition.inits[0]) {

@@ -167,7 +167,11 @@ impl Stream {
     }
 
     /// The body of `incoming` is complete.
-    pub(crate) async fn uploaded(&self, incoming: Incoming, bytes: Bytes) -> Result<Taken, PushError> {
+    pub(crate) async fn uploaded(
+        &self,
+        incoming: Incoming,
+        bytes: Bytes,
+    ) -> Result<Taken, PushError> {
         let name = incoming.name.clone();
         let hash = blake3::hash(&bytes);
         self.uploads().insert(&name, bytes, hash, Instant::now());
@@ -200,8 +204,7 @@ impl Stream {
             rendition.header_from(&header, verdict == Verdict::Restarts);
             verdict
         };
-        let resumed =
-            verdict == Verdict::Continues && writer.state.renditions[index].end.is_some();
+        let resumed = verdict == Verdict::Continues && writer.state.renditions[index].end.is_some();
         if verdict == Verdict::Restarts || resumed {
             self.restart(&mut writer, index).await?;
         }

@@ -35,7 +35,11 @@ impl Encoder {
                 Step::Publish { entry } => {
                     let upload = self.uploads.remove(&entry.name).unwrap();
                     self.track.published(&upload.hash, 60);
-                    out.push(format!("{}{}", if entry.discontinuity { "!" } else { "" }, entry.name));
+                    out.push(format!(
+                        "{}{}",
+                        if entry.discontinuity { "!" } else { "" },
+                        entry.name
+                    ));
                 }
                 Step::GaveUp => {}
                 Step::End => {
@@ -167,8 +171,7 @@ fn a_gap_and_a_hole_in_the_numbers_are_discontinuities() {
 fn the_end_comes_after_the_last_segment() {
     let mut e = Encoder::new();
     let entry = Entry { name: "0".into(), ..Entry::default() };
-    let playlist =
-        MediaPlaylist { ended: true, entries: vec![entry], ..MediaPlaylist::default() };
+    let playlist = MediaPlaylist { ended: true, entries: vec![entry], ..MediaPlaylist::default() };
     e.track.playlist(playlist, &e.uploads, e.now);
     assert!(e.publish().is_empty());
     e.put("0", "a");

@@ -102,7 +102,7 @@ mod tests {
     fn bytes_and_age_are_bounded() {
         let start = Instant::now();
         let mut uploads = Uploads::new(100);
-        let mut add = |uploads: &mut Uploads, name: &str, len: usize, at: Duration| {
+        let add = |uploads: &mut Uploads, name: &str, len: usize, at: Duration| {
             let bytes = Bytes::from(vec![0; len]);
             let hash = blake3::hash(&bytes);
             uploads.insert(name, bytes, hash, start + at);

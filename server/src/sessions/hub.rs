@@ -81,9 +81,9 @@ impl Hub {
 
     fn tick(&mut self) {
         let now = self.now();
-        let names: Vec<StreamName> = self.swarms.iter().filter_map(|(name, swarm)| {
-            swarm.core.poll_timeout().is_some_and(|at| at <= now).then(|| name.clone())
-        }).collect();
+        let due = |swarm: &Swarm| swarm.core.poll_timeout().is_some_and(|at| at <= now);
+        let names = self.swarms.iter().filter(|(_, swarm)| due(swarm));
+        let names: Vec<StreamName> = names.map(|(name, _)| name.clone()).collect();
         for name in names {
             self.feed(&name, Input::Tick);
         }
@@ -176,7 +176,9 @@ impl Hub {
             }
             ClientMessage::Report(report) => self.report(stream, peer, report),
             // Sessions answer these themselves.
-            ClientMessage::Hello { .. } | ClientMessage::WantDigests { .. } | ClientMessage::Bye => {
+            ClientMessage::Hello { .. }
+            | ClientMessage::WantDigests { .. }
+            | ClientMessage::Bye => {
                 return;
             }
         };

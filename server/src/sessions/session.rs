@@ -160,7 +160,11 @@ impl Session<'_> {
     }
 
     /// Whether the session goes on.
-    async fn message(&self, socket: &mut WebSocket, message: ClientMessage) -> Result<bool, Refused> {
+    async fn message(
+        &self,
+        socket: &mut WebSocket,
+        message: ClientMessage,
+    ) -> Result<bool, Refused> {
         match message {
             ClientMessage::Hello { .. } => Err(bad("hello is said once")),
             ClientMessage::Bye => Ok(false),

@@ -1,0 +1,14 @@
+//! The server as encoders, players, viewers and operators meet it: real sockets, port 0.
+//!
+//! Rule: nothing waits for a fixed time; what should happen is awaited, and a hang is a failure.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod epochs;
+mod ffmpeg;
+mod harness;
+mod operator;
+mod playback;
+mod push;
+mod restart;
+mod tracker;

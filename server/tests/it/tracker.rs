@@ -1,0 +1,205 @@
+//! Viewers: a session from hello to goodbye, and sessions that go wrong.
+
+use crate::harness::{Fixture, soon};
+use futures_util::{SinkExt, StreamExt};
+use shoal_wire::tracker_message::{RefuseCode, Report, Totals};
+use shoal_wire::{
+    ByteSize, ClientMessage, Epoch, ObjectId, OriginKey, PROTOCOL, PeerId, RenditionId,
+    ServerMessage, ShareMode, SignedDigest,
+};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+struct Viewer(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Viewer {
+    async fn connect(fixture: &Fixture, stream: &str) -> Self {
+        let url = format!("ws://{}/live/{stream}/tracker", fixture.address());
+        Self(soon(connect_async(url)).await.unwrap().0)
+    }
+
+    /// Connects and is welcomed.
+    async fn join(fixture: &Fixture) -> (Self, PeerId, OriginKey) {
+        let mut viewer = Self::connect(fixture, "cam").await;
+        viewer.say(&hello("cam", PROTOCOL)).await;
+        let ServerMessage::Welcome { peer, keys, .. } = viewer.hear().await else {
+            panic!("a hello is answered with a welcome")
+        };
+        let byte = |i: usize| u8::from_str_radix(&keys[0][2 * i..2 * i + 2], 16).unwrap();
+        let key = OriginKey::from_bytes(&std::array::from_fn(byte)).unwrap();
+        (viewer, peer, key)
+    }
+
+    async fn say(&mut self, message: &ClientMessage) {
+        self.send(Message::text(message.to_json())).await;
+    }
+
+    async fn send(&mut self, message: Message) {
+        soon(self.0.send(message)).await.unwrap();
+    }
+
+    /// The next message; none when the server has closed.
+    async fn next(&mut self) -> Option<ServerMessage> {
+        loop {
+            match soon(self.0.next()).await? {
+                Ok(Message::Text(text)) => return Some(ServerMessage::from_json(&text).unwrap()),
+                Ok(Message::Close(_)) | Err(_) => return None,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    async fn hear(&mut self) -> ServerMessage {
+        self.next().await.expect("the server has something to say")
+    }
+
+    /// The session must end with this.
+    async fn is_refused(&mut self, code: RefuseCode, says: &str) {
+        loop {
+            match self.hear().await {
+                ServerMessage::Refuse { code: given, message } => {
+                    assert_eq!(given, code, "{message}");
+                    assert!(message.contains(says), "{message}");
+                    assert_eq!(self.next().await, None);
+                    return;
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn hello(stream: &str, protocol: u32) -> ClientMessage {
+    ClientMessage::Hello {
+        protocol,
+        stream: stream.parse().unwrap(),
+        agent: "test".into(),
+        share: ShareMode::Share,
+        upload_cap: None,
+        links_max: 8,
+        resume: None,
+    }
+}
+
+#[tokio::test]
+async fn nonsense_is_refused_with_a_reason_and_counted() {
+    let fixture = Fixture::with("tracker.hello_timeout_ms = 300").await;
+    let text = |text: &str| Message::text(text.to_owned());
+    let say = |message: &ClientMessage| Message::text(message.to_json());
+    for (stream, message, code, says) in [
+        ("cam", text("garbage"), RefuseCode::BadMessage, "not a message"),
+        ("cam", text("{\"type\":\"hello\"}"), RefuseCode::BadMessage, "missing field"),
+        ("cam", say(&ClientMessage::Bye), RefuseCode::BadMessage, "first message"),
+        ("cam", say(&hello("cam", 99)), RefuseCode::Protocol, "protocol 1, not 99"),
+        ("none", say(&hello("none", PROTOCOL)), RefuseCode::UnknownStream, "no stream `none`"),
+        ("cam", say(&hello("other", PROTOCOL)), RefuseCode::UnknownStream, "`other`"),
+        ("cam", Message::binary(vec![0, 159, 146]), RefuseCode::BadMessage, "text"),
+        ("cam", text(&"x".repeat(40_000)), RefuseCode::BadMessage, "limit"),
+        ("cam", Message::Pong(vec![].into()), RefuseCode::BadMessage, "in time"),
+    ] {
+        let mut viewer = Viewer::connect(&fixture, stream).await;
+        viewer.send(message).await;
+        viewer.is_refused(code, says).await;
+    }
+    assert_eq!(fixture.metric("shoal_refused_total{reason=\"session_message\"}").await, 6.0);
+    assert_eq!(fixture.metric("shoal_refused_total{reason=\"session_protocol\"}").await, 1.0);
+    assert_eq!(fixture.metric("shoal_refused_total{reason=\"session_stream\"}").await, 2.0);
+    let _ = Viewer::join(&fixture).await;
+}
+
+#[tokio::test]
+async fn a_joined_viewer_is_held_to_the_rules_too() {
+    let fixture = Fixture::with("tracker.messages_per_second_max = 1").await;
+    let (mut viewer, ..) = Viewer::join(&fixture).await;
+    viewer.say(&hello("cam", PROTOCOL)).await;
+    viewer.is_refused(RefuseCode::BadMessage, "once").await;
+    let (mut viewer, ..) = Viewer::join(&fixture).await;
+    let object = ObjectId::segment(RenditionId(0), Epoch(1), 0);
+    viewer.say(&ClientMessage::WantDigests { objects: vec![object; 33] }).await;
+    viewer.is_refused(RefuseCode::Limit, "32").await;
+    let (mut viewer, ..) = Viewer::join(&fixture).await;
+    for _ in 0..12 {
+        viewer.say(&ClientMessage::Unwatch { rendition: RenditionId(0) }).await;
+    }
+    viewer.is_refused(RefuseCode::Limit, "per second").await;
+}
+
+#[tokio::test]
+async fn digests_are_signed_and_match_what_is_served() {
+    let fixture = Fixture::new().await;
+    let body: Vec<u8> = (0..200_000_u32).map(|i| (i % 253) as u8).collect();
+    fixture.push_segment(0, &body).await;
+    let fixture = fixture.restarted().await;
+    let (mut viewer, _, key) = Viewer::join(&fixture).await;
+    let object = ObjectId::segment(RenditionId(0), Epoch(1), 0);
+    let absent = ObjectId { msn: 9, ..object };
+    viewer.say(&ClientMessage::WantDigests { objects: vec![absent, object] }).await;
+    let ServerMessage::Digest { digest } = viewer.hear().await else { panic!("a digest") };
+    let digest = SignedDigest::decode(digest, &[key]).unwrap();
+    assert_eq!((digest.object, digest.byte_len), (object, 200_000));
+    assert_eq!((digest.stream.as_str(), digest.substreams), ("cam", 4));
+    assert_eq!(digest.playlist_lines, "#EXTINF:2.000000,\n0-1-0.ts\n");
+    let served = fixture.get("/live/cam/0-1-0.ts").await.bytes().await.unwrap();
+    for (chunk, bytes) in (0..).zip(served.chunks(digest.chunk_size as usize)) {
+        assert!(digest.chunk_matches(chunk, bytes), "{chunk}");
+    }
+}
+
+#[tokio::test]
+async fn renditions_and_the_end_are_told_to_everybody() {
+    let fixture = Fixture::new().await;
+    let (mut viewer, _, key) = Viewer::join(&fixture).await;
+    fixture.push_segment(0, b"zero").await;
+    let ServerMessage::Renditions { renditions } = viewer.hear().await else {
+        panic!("renditions")
+    };
+    assert_eq!(renditions[0].playlist, "index.m3u8");
+    let ended = crate::harness::playlist(0..=0) + "#EXT-X-ENDLIST\n";
+    assert_eq!(fixture.push("index.m3u8", ended).await, 201);
+    let ServerMessage::Digest { digest } = viewer.hear().await else { panic!("the end") };
+    let digest = SignedDigest::decode(digest, &[key]).unwrap();
+    assert!(digest.end_of_stream);
+    assert_eq!(digest.object, ObjectId::segment(RenditionId(0), Epoch(1), 1));
+}
+
+#[tokio::test]
+async fn reports_are_summed_and_outlive_their_viewer() {
+    let fixture = Fixture::new().await;
+    let bytes = ByteSize::from_bytes;
+    for _ in 0..2 {
+        let (mut viewer, ..) = Viewer::join(&fixture).await;
+        let totals = Totals {
+            delivered: bytes(100),
+            from_origin: bytes(40),
+            from_peers: bytes(60),
+            fallbacks: 3,
+            ..Totals::default()
+        };
+        viewer.say(&ClientMessage::Report(Report { totals, ..Report::default() })).await;
+        viewer.say(&ClientMessage::Bye).await;
+        assert_eq!(viewer.next().await, None);
+    }
+    crate::harness::until(|| async {
+        let status = fixture.status().await;
+        let stream = &status["streams"][0];
+        (stream["viewers"] == 0 && stream["totals"]["from_peers"] == 120).then_some(())
+    })
+    .await;
+    assert_eq!(fixture.metric("shoal_delivered_bytes_total{source=\"origin\"}").await, 80.0);
+    assert_eq!(fixture.metric("shoal_fallback_total").await, 6.0);
+    assert_eq!(fixture.metric("shoal_peers{stream=\"cam\"}").await, 0.0);
+    assert!(fixture.status().await["egress"]["control_bytes"].as_u64().unwrap() > 100);
+}
+
+#[tokio::test]
+async fn a_server_that_stops_sends_viewers_away() {
+    let fixture = Fixture::new().await;
+    let (mut viewer, ..) = Viewer::join(&fixture).await;
+    let Fixture { server, directory, .. } = fixture;
+    let stopping = tokio::spawn(server.stop());
+    assert!(matches!(viewer.hear().await, ServerMessage::Reconnect { .. }));
+    assert_eq!(viewer.next().await, None);
+    soon(stopping).await.unwrap();
+    drop(directory);
+}
