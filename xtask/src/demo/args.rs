@@ -1,0 +1,207 @@
+//! The demo's command line: what runs, for how long, and what is done to it.
+//!
+//! Rule: a combination that cannot be run is refused here, before anything is started.
+
+use anyhow::{Result, bail, ensure};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// A live event on this machine: one server, agents as separate processes, real HLS players.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Args {
+    /// Viewers: each is an agent of its own with one player.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..=200))]
+    pub(crate) viewers: u8,
+    /// Seconds from the first join to the end; without it the demo runs until Ctrl-C.
+    #[arg(long)]
+    pub(crate) seconds: Option<u64>,
+    /// Push a live ffmpeg encode instead of showing the server's bundled demo channel.
+    #[arg(long)]
+    pub(crate) ffmpeg: bool,
+    /// Shape every viewer's uplink, e.g. up=5mbit (network namespaces and tc; needs root).
+    #[arg(long, value_name = "up=RATE")]
+    pub(crate) shape: Option<Shape>,
+    /// Give each viewer a twin: the same player, started at the same instant, on the origin
+    /// without us.
+    #[arg(long)]
+    pub(crate) twins: bool,
+    /// Write all figures to this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// kill -9 that many agents, those that relay most, and their players, at that second.
+    #[arg(long, value_name = "COUNT@SECOND")]
+    pub(crate) kill: Option<Kill>,
+    /// kill -9 the server at that second and start it again on the same ports and data.
+    #[arg(long, value_name = "SECOND")]
+    pub(crate) restart_server: Option<u64>,
+    /// That many agents (the first to join) flip bytes in every tenth chunk that they relay.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub(crate) corrupt: u8,
+    /// Which player reads each agent; by default mpv, or ffmpeg, or a small reader of our own,
+    /// whichever is installed.
+    #[arg(long, value_enum)]
+    pub(crate) player: Option<PlayerKind>,
+    /// Whether mpv decodes video (0.05 of a core each); by default on for up to 10 players.
+    #[arg(long, value_enum)]
+    pub(crate) video: Option<Switch>,
+    /// Bit rate of the stream that --ffmpeg pushes, container included.
+    #[arg(long, default_value = "2mbit")]
+    pub(crate) rate: Rate,
+    /// Duration of its segments in seconds.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=10))]
+    pub(crate) segment: u8,
+    /// Keep data, logs and recordings in this folder (otherwise a temporary one that is removed).
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+    /// Use the programs in this folder instead of building them (release).
+    #[arg(long, value_name = "DIR")]
+    pub(crate) bin_dir: Option<PathBuf>,
+}
+
+/// A player that the demo can start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum PlayerKind {
+    /// mpv without picture and sound; its JSON IPC tells what it shows.
+    Mpv,
+    /// ffmpeg reading at native speed; its progress output tells how far it is.
+    Ffmpeg,
+    /// A reader of our own, for machines that have neither.
+    Reader,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+/// Bits per second, written as `2mbit`, `500kbit` or a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rate {
+    /// Bits per second.
+    pub(crate) bps: u64,
+}
+
+impl FromStr for Rate {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let lower = text.to_ascii_lowercase();
+        let units = [("gbit", 1e9), ("mbit", 1e6), ("kbit", 1e3), ("bit", 1.0), ("", 1.0)];
+        let (number, factor) = units
+            .iter()
+            .find_map(|(unit, factor)| Some((lower.strip_suffix(unit)?, *factor)))
+            .unwrap_or((lower.as_str(), 1.0));
+        let bps = number.parse::<f64>().map_err(|_| format!("`{text}` is no rate like 5mbit"))?;
+        let bps = (bps * factor).round();
+        if !(16_000.0..=100e9).contains(&bps) {
+            return Err(format!("`{text}` is not between 16kbit and 100gbit"));
+        }
+        Ok(Self { bps: bps as u64 })
+    }
+}
+
+/// What every viewer's access line is held to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// The uplink.
+    pub(crate) up: Rate,
+}
+
+impl FromStr for Shape {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let rate = text.strip_prefix("up=").ok_or("write it as up=RATE, e.g. up=5mbit")?;
+        Ok(Self { up: rate.parse()? })
+    }
+}
+
+/// How many agents are killed, and when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kill {
+    /// Agents.
+    pub(crate) count: u8,
+    /// Seconds after the first join.
+    pub(crate) second: u64,
+}
+
+impl FromStr for Kill {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text
+            .split_once('@')
+            .and_then(|(count, second)| Some((count.parse().ok()?, second.parse().ok()?)));
+        let (count, second) = parsed.ok_or("write it as COUNT@SECOND, e.g. 2@30")?;
+        Ok(Self { count, second })
+    }
+}
+
+impl Args {
+    /// Refuses what cannot be run or would measure nothing.
+    pub(crate) fn validate(&self) -> Result<()> {
+        ensure!(
+            self.corrupt < self.viewers,
+            "--corrupt {} leaves no honest viewer among {}",
+            self.corrupt,
+            self.viewers
+        );
+        if let Some(kill) = self.kill {
+            ensure!(
+                (1..self.viewers).contains(&kill.count),
+                "--kill takes at least one agent and leaves one"
+            );
+            self.check_second("--kill", kill.second)?;
+        }
+        if let Some(second) = self.restart_server {
+            self.check_second("--restart-server", second)?;
+        }
+        Ok(())
+    }
+
+    fn check_second(&self, flag: &str, second: u64) -> Result<()> {
+        if second < u64::from(self.viewers) {
+            bail!("{flag} at second {second} comes before the last of the joins, 1 s apart");
+        }
+        if self.seconds.is_some_and(|seconds| second >= seconds) {
+            bail!("{flag} at second {second} comes after the end of the run");
+        }
+        Ok(())
+    }
+
+    /// Whether players decode video.
+    pub(crate) fn shows_video(&self) -> bool {
+        let players = usize::from(self.viewers) * if self.twins { 2 } else { 1 };
+        match self.video {
+            Some(choice) => choice == Switch::On,
+            None => players <= 10,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates() {
+        assert_eq!("5mbit".parse::<Rate>().unwrap().bps, 5_000_000);
+        assert_eq!("2.5Mbit".parse::<Rate>().unwrap().bps, 2_500_000);
+        assert_eq!("64000".parse::<Rate>().unwrap().bps, 64_000);
+        for bad in ["", "fast", "5mb", "-1mbit", "1bit", "NaN"] {
+            assert!(bad.parse::<Rate>().is_err(), "{bad}");
+        }
+        assert_eq!("up=5mbit".parse::<Shape>().unwrap().up.bps, 5_000_000);
+        assert!("down=5mbit".parse::<Shape>().is_err());
+    }
+
+    #[test]
+    fn kills() {
+        let kill = "2@30".parse::<Kill>().unwrap();
+        assert_eq!((kill.count, kill.second), (2, 30));
+        for bad in ["2", "@30", "2@", "a@b"] {
+            assert!(bad.parse::<Kill>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The live event itself: joins, faults, one sample per second, the end.
+//!
+//! Rule: sampling and acting happen on whole seconds after the first join, in that order, so that
+//! every window of a figure begins and ends on a sample.
+
+use super::Signals;
+use super::args::Args;
+use super::clock;
+use super::figures::{self, Outcome, PlayerFigures, Sample, ViewerFigures};
+use super::lock;
+use super::player::Player;
+use super::report;
+use super::stage::Stage;
+use super::table::{Display, Row, Totals};
+use super::viewer::Viewer;
+use anyhow::Result;
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+/// What is still on its way at the end is waited for so long before it is compared.
+const LAST_DELIVERIES: Duration = Duration::from_secs(2);
+
+struct Event<'a> {
+    args: &'a Args,
+    stage: Stage<'a>,
+    samples: Vec<Sample>,
+    ended_s: Vec<Option<f64>>,
+    joined_s: Vec<Option<f64>>,
+    has_died: Vec<bool>,
+    server_cpu_at_start_s: Option<f64>,
+}
+
+/// Runs the event and reports.
+pub(crate) async fn run(args: &Args, stage: Stage<'_>, mut signals: Signals) -> Result<()> {
+    let viewers = stage.viewers.len();
+    let mut event = Event {
+        args,
+        samples: Vec::new(),
+        ended_s: vec![None; viewers],
+        joined_s: vec![None; viewers],
+        has_died: vec![false; viewers],
+        server_cpu_at_start_s: stage.origin.usage().map(|usage| usage.cpu_s),
+        stage,
+    };
+    event.introduce();
+    event.play(&mut signals).await?;
+    event.finish().await
+}
+
+impl Event<'_> {
+    fn introduce(&self) {
+        let Some(viewer) = self.stage.viewers.first() else { return };
+        if self.args.seconds.is_none() {
+            println!("play along:  mpv {}", viewer.player_url(&self.stage.around));
+            println!("without us:  mpv {}", self.stage.around.mirror_url);
+            println!("Ctrl-C ends the demo");
+        }
+    }
+
+    async fn play(&mut self, signals: &mut Signals) -> Result<()> {
+        let mut display = Display::default();
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        for second in 0..=self.args.seconds.unwrap_or(u64::MAX) {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = signals.next() => return Ok(()),
+            }
+            self.sample(second).await;
+            display.show(&self.rows(), &self.totals());
+            if Some(second) == self.args.seconds {
+                break;
+            }
+            self.act(second).await?;
+            self.stage.check_running()?;
+        }
+        Ok(())
+    }
+
+    async fn sample(&mut self, second: u64) {
+        if let Err(error) = self.stage.origin.refresh().await {
+            eprintln!("second {second}: the server's status: {error:#}");
+        }
+        let kernel_bytes =
+            self.stage.counter.as_ref().and_then(|counter| counter.payload_bytes().ok());
+        for viewer in &mut self.stage.viewers {
+            viewer.sample_usage();
+            let died = &mut self.has_died[usize::from(viewer.index)];
+            if let (Err(error), false) = (viewer.check_running(), *died) {
+                eprintln!("second {second}: {error:#}");
+                *died = true;
+            }
+        }
+        self.samples.push(Sample {
+            second,
+            at_s: clock::unix_s(),
+            egress: self.stage.origin.egress(),
+            kernel_bytes,
+            delivered: self.stage.viewers.iter().map(|viewer| viewer.seen().media_bytes).sum(),
+        });
+    }
+
+    async fn act(&mut self, second: u64) -> Result<()> {
+        let joiner = usize::try_from(second).unwrap_or(usize::MAX);
+        if let Some(viewer) = self.stage.viewers.get_mut(joiner) {
+            viewer.join(&self.stage.around)?;
+            self.joined_s[joiner] = Some(clock::unix_s());
+        }
+        if let Some(kill) = self.args.kill.filter(|kill| kill.second == second) {
+            self.kill_strongest(usize::from(kill.count)).await;
+        }
+        if self.args.restart_server == Some(second) {
+            eprintln!("second {second}: kill -9 of the server, and restart");
+            self.stage.origin.crash_and_restart().await?;
+        }
+        Ok(())
+    }
+
+    /// Kills the agents that gave most to their peers: their loss hurts most.
+    async fn kill_strongest(&mut self, count: usize) {
+        let mut viewers: Vec<&mut Viewer> = self.stage.viewers.iter_mut().collect();
+        viewers.sort_by_key(|viewer| std::cmp::Reverse(viewer.seen().total("to_peers")));
+        for viewer in viewers.into_iter().take(count) {
+            eprintln!("kill -9 of agent {} and its player", viewer.index + 1);
+            viewer.kill().await;
+            self.ended_s[usize::from(viewer.index)] = Some(clock::unix_s());
+        }
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let row = |viewer: &Viewer| {
+            let seen = viewer.seen();
+            let playback = viewer.player().map(Player::figures).unwrap_or_default();
+            let suffix = if viewer.is_killed() { " (killed)" } else { "" };
+            Row {
+                name: format!("{}{suffix}", viewer.index + 1),
+                from_origin: seen.total("from_origin"),
+                from_peers: seen.total("from_peers"),
+                to_peers: seen.total("to_peers"),
+                neighbours: seen.neighbours(),
+                buffer_ms: seen.buffer_ms(),
+                latency_s: playback.latency_s,
+                stalls: playback.stalls.len(),
+            }
+        };
+        self.stage.viewers.iter().map(row).collect()
+    }
+
+    fn totals(&self) -> Totals {
+        let outcome = self.outcome();
+        Totals {
+            second: outcome.samples.last().map_or(0, |sample| sample.second),
+            offload: outcome.offload(),
+            offload_steady: outcome.offload_steady(),
+            bound: figures::bound(self.args.viewers),
+            copies: outcome.copies_steady(),
+            mismatched: outcome.tally.mismatched,
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        let reference = lock(&self.stage.around.reference).tally();
+        let usage = self.stage.origin.usage();
+        let server_cpu_s = usage
+            .zip(self.server_cpu_at_start_s)
+            .filter(|_| self.args.restart_server.is_none())
+            .map(|(usage, start_s)| usage.cpu_s - start_s);
+        let count = |name: &str| (name.to_owned(), self.stage.origin.tracker_count(name).into());
+        Outcome {
+            viewers: self.args.viewers,
+            samples: self.samples.clone(),
+            per_viewer: self.stage.viewers.iter().map(|viewer| self.viewer(viewer)).collect(),
+            objects: self.stage.origin.objects().copied().collect(),
+            tally: reference,
+            kill: self.args.kill.map(|kill| (kill.second, kill.count)),
+            tracker: ["links_up", "links_failed", "plan_changes"].map(count).into_iter().collect(),
+            server_rss_bytes: usage.map(|usage| usage.rss_bytes),
+            server_cpu_s,
+        }
+    }
+
+    fn viewer(&self, viewer: &Viewer) -> ViewerFigures {
+        let index = usize::from(viewer.index);
+        let seen = viewer.seen();
+        let end_s = self.ended_s[index].or(self.samples.last().map(|sample| sample.at_s));
+        let watched_s = end_s.zip(self.joined_s[index]).map(|(end_s, start_s)| end_s - start_s);
+        let counts = [
+            "from_origin",
+            "from_peers",
+            "wasted",
+            "to_peers",
+            "hash_mismatches",
+            "fallbacks",
+            "stalled_ms",
+        ];
+        let mut agent: Map<String, Value> =
+            counts.iter().map(|&name| (name.to_owned(), seen.total(name).into())).collect();
+        agent.insert("neighbours".into(), seen.neighbours().into());
+        agent.insert("fallback_reasons".into(), seen.fallback_reasons());
+        agent.insert("corrupt".into(), (viewer.index < self.args.corrupt).into());
+        ViewerFigures {
+            player: viewer.player().map(Player::figures).unwrap_or_default(),
+            twin: viewer.twin().map(Player::figures),
+            delivered: seen.media_bytes,
+            agent,
+            cpu_s: viewer.usage().map(|usage| usage.cpu_s),
+            rss_bytes: viewer.usage().map(|usage| usage.rss_bytes),
+            watched_s: watched_s.unwrap_or(0.0).max(0.0),
+            is_killed: viewer.is_killed(),
+        }
+    }
+
+    async fn finish(mut self) -> Result<()> {
+        for viewer in &mut self.stage.viewers {
+            viewer.end_player().await;
+        }
+        tokio::time::sleep(LAST_DELIVERIES).await;
+        let now_s = clock::unix_s();
+        lock(&self.stage.around.reference).settle(now_s);
+        let outcome = self.outcome();
+        let player = self.stage.around.player;
+        let stubborn = self.stage.tear_down().await;
+        report::write(self.args, player, &outcome, &stubborn)
+    }
+}
+
+impl Player {
+    /// Its playback so far.
+    pub(crate) fn figures(&self) -> PlayerFigures {
+        let playback = self.playback();
+        PlayerFigures {
+            startup_s: playback.startup_s(),
+            latency_s: playback.latency_s(),
+            stalls: playback.stalls().to_vec(),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Sets the demo up, to the point where the first player may join.
+//!
+//! Rule: when it is ready, the stream is live with a few segments, every agent runs idle, and no
+//! byte has gone to a viewer. Fields are dropped in their order: users before what they use.
+
+use super::args::{Args, PlayerKind};
+use super::build::Programs;
+use super::encoder::{self, Encoder};
+use super::lock;
+use super::netns::Network;
+use super::nft::Counter;
+use super::origin::{Content, Origin};
+use super::player;
+use super::reference::{self, Reference};
+use super::timeline::Timeline;
+use super::viewer::{Surroundings, Viewer};
+use crate::shell;
+use anyhow::{Context, Result, bail, ensure};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// Segments listed before the first join: a player starts three from the end.
+const SEGMENTS_READY: usize = 4;
+
+/// Everything that runs.
+#[derive(Debug)]
+pub(crate) struct Stage<'a> {
+    /// The viewers, in the order of joining.
+    pub(crate) viewers: Vec<Viewer>,
+    /// The live encode.
+    pub(crate) encoder: Option<Encoder>,
+    /// What viewers are started with.
+    pub(crate) around: Surroundings<'a>,
+    /// The kernel's count of the origin's bytes.
+    pub(crate) counter: Option<Counter>,
+    /// The server.
+    pub(crate) origin: Origin,
+    follower: Follower,
+    _network: Option<Network>,
+}
+
+/// The task that follows the stream; ended with its handle.
+#[derive(Debug)]
+struct Follower(JoinHandle<()>);
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl<'a> Stage<'a> {
+    /// Starts everything but the players.
+    pub(crate) async fn set_up(
+        args: &Args,
+        programs: &'a Programs,
+        folder: &'a Path,
+    ) -> Result<Self> {
+        let player = choose_player(args)?;
+        let shape = args.shape.map(|shape| Network::create(args.viewers, shape.up));
+        let network = shape.transpose()?;
+        let host = network.as_ref().map_or("127.0.0.1".to_owned(), Network::server_address);
+        let content = if args.ffmpeg { Content::Pushed } else { Content::DemoChannel };
+        let origin = Origin::start(&programs.server, folder, content, &host).await?;
+        let port = origin.addresses().public.rsplit(':').next().and_then(|port| port.parse().ok());
+        let counter = Counter::create(port.context("the server's address has no port")?);
+        if counter.is_none() {
+            eprintln!("no independent count of the origin's bytes: that takes root and nft");
+        }
+        let around = surroundings(args, programs, folder, &origin, player);
+        let encoder = args.ffmpeg.then(|| start_encoder(args, &origin, folder)).transpose()?;
+        let follower = Follower(tokio::spawn(reference::follow(
+            around.mirror_url.clone(),
+            args.ffmpeg.then(|| folder.to_owned()),
+            Arc::clone(&around.timeline),
+            Arc::clone(&around.reference),
+        )));
+        let viewers = Vec::new();
+        let mut stage =
+            Self { viewers, encoder, around, counter, origin, follower, _network: network };
+        stage.wait_for_stream(args).await?;
+        stage.start_viewers(args).await?;
+        Ok(stage)
+    }
+
+    /// Waits until the stream is live.
+    async fn wait_for_stream(&mut self, args: &Args) -> Result<()> {
+        eprintln!("waiting for the stream's first {SEGMENTS_READY} segments");
+        let rounds_max = (u32::from(args.segment) * 10 + 20) * 10;
+        for _ in 0..rounds_max {
+            self.check_running()?;
+            let listed = lock(&self.around.timeline).len();
+            if listed >= SEGMENTS_READY {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        bail!("the stream does not start; see server.log and encoder.log (with --keep DIR)")
+    }
+
+    async fn start_viewers(&mut self, args: &Args) -> Result<()> {
+        for index in 0..args.viewers {
+            let netns = self._network.as_ref().map(|network| network.viewer(index));
+            let is_corrupt = index < args.corrupt;
+            let flags: &[&str] = if is_corrupt { &["--corrupt-every", "10"] } else { &[] };
+            let flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
+            self.viewers.push(Viewer::start(index, netns, &flags, &self.around).await?);
+        }
+        Ok(())
+    }
+
+    /// An error if the server or the encoder ended by itself.
+    pub(crate) fn check_running(&mut self) -> Result<()> {
+        self.origin.check_running()?;
+        ensure!(!self.follower.0.is_finished(), "the reference download ended");
+        self.encoder.as_mut().map_or(Ok(()), Encoder::check_running)
+    }
+
+    /// Ends every process in order; says which had to be killed.
+    pub(crate) async fn tear_down(mut self) -> Vec<String> {
+        let mut stubborn = Vec::new();
+        for viewer in &mut self.viewers {
+            if !viewer.stop_agent().await {
+                stubborn.push(format!("agent-{}", viewer.index));
+            }
+        }
+        if let Some(encoder) = &mut self.encoder {
+            encoder.stop().await;
+        }
+        if !self.origin.stop().await {
+            stubborn.push("server".to_owned());
+        }
+        stubborn
+    }
+}
+
+fn choose_player(args: &Args) -> Result<PlayerKind> {
+    let player = args.player.unwrap_or_else(player::best_installed);
+    let program = match player {
+        PlayerKind::Mpv => "mpv",
+        PlayerKind::Ffmpeg => "ffmpeg",
+        PlayerKind::Reader => return Ok(player),
+    };
+    ensure!(shell::is_installed(program), "--player {program}: {program} is not installed");
+    Ok(player)
+}
+
+fn surroundings<'a>(
+    args: &Args,
+    programs: &'a Programs,
+    folder: &'a Path,
+    origin: &Origin,
+    player: PlayerKind,
+) -> Surroundings<'a> {
+    let addresses = origin.addresses();
+    let url = origin.playlist_url(&addresses.public);
+    Surroundings {
+        programs,
+        folder,
+        origin: addresses.public.clone(),
+        mirror_url: origin.playlist_url(&addresses.mirror),
+        playlist_path: url.trim_start_matches(&format!("http://{}", addresses.public)).to_owned(),
+        player,
+        shows_video: args.shows_video(),
+        has_twins: args.twins,
+        timeline: Arc::new(Mutex::new(Timeline::default())),
+        reference: Arc::new(Mutex::new(Reference::new(args.ffmpeg))),
+    }
+}
+
+fn start_encoder(args: &Args, origin: &Origin, folder: &Path) -> Result<Encoder> {
+    ensure!(shell::is_installed("ffmpeg"), "--ffmpeg: ffmpeg is not installed (apt: ffmpeg)");
+    let push = match args.restart_server {
+        Some(_) => encoder::Push::ByUs,
+        None => encoder::Push::ByFfmpeg,
+    };
+    let plan = encoder::Plan {
+        rate_bps: args.rate.bps,
+        segment_s: args.segment,
+        push_url: origin.push_url(),
+        push,
+    };
+    Encoder::start(&plan, folder)
+}

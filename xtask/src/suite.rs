@@ -1,0 +1,71 @@
+//! `cargo xtask test`: all tests of the workspace, on a machine that has only the toolchain.
+//!
+//! Rule: what is missing is installed if it may be, else named in one line; no test is skipped.
+
+use crate::shell;
+use anyhow::Result;
+use std::process::Command;
+
+/// Which tests to run.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Install nothing, only say what is missing.
+    #[arg(long)]
+    no_install: bool,
+    /// Passed on to the test runner (after `--`), e.g. `-- -p shoal-wire`.
+    #[arg(last = true)]
+    runner_args: Vec<String>,
+}
+
+/// Programs that tests start, and the apt packages that hold them.
+const PROGRAMS: &[(&str, &str)] =
+    &[("ffmpeg", "ffmpeg"), ("mpv", "mpv"), ("nft", "nftables"), ("ip", "iproute2")];
+
+/// Sets up the machine and runs all tests, documentation tests last.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    set_up(args.no_install);
+    let runner = run_tests(args);
+    let docs = shell::run(&mut shell::cargo(&["test", "--workspace", "--doc", "--quiet"]));
+    runner.and(docs)
+}
+
+/// The runner's own closing lines are left as the last of its output.
+fn run_tests(args: &Args) -> Result<()> {
+    let has_nextest = shell::capture(&mut shell::cargo(&["nextest", "--version"])).is_ok();
+    let mut command = if has_nextest {
+        shell::cargo(&["nextest", "run", "--workspace", "--no-fail-fast"])
+    } else {
+        eprintln!("cargo-nextest is not installed; running with cargo test");
+        shell::cargo(&["test", "--workspace", "--all-targets", "--no-fail-fast"])
+    };
+    shell::run(command.args(&args.runner_args))
+}
+
+fn set_up(no_install: bool) {
+    let missing: Vec<&str> = PROGRAMS
+        .iter()
+        .filter(|(program, _)| !shell::is_installed(program))
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return;
+    }
+    let line = format!("apt-get install --no-install-recommends {}", missing.join(" "));
+    if no_install || !shell::is_root() || !shell::is_installed("apt-get") {
+        eprintln!("tests that need them will fail; to install what is missing: sudo {line}");
+        return;
+    }
+    if let Err(error) = install(&missing) {
+        eprintln!("{error:#}\ntests that need them will fail; to install by hand: {line}");
+    }
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    let apt = |args: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(args);
+        shell::run(&mut command)
+    };
+    apt(&["update", "-qq"])?;
+    apt(&[&["install", "-y", "-qq", "--no-install-recommends"], packages].concat())
+}
