@@ -4,4 +4,20 @@
 //!
 //! It holds no policy of its own: which peer sends what is the engine's and the tracker's choice.
 
+mod agent;
+mod clock;
+mod metrics;
+mod origin;
+mod playlist;
+mod process;
+mod proxy;
+mod random;
+mod rate;
+mod site;
+mod status;
+mod stream;
 pub mod transport;
+
+pub use agent::{Options, Running, StartError};
+pub use rate::{InvalidRate, Rate};
+pub use site::{InvalidSite, Site, parse_url};

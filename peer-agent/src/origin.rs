@@ -34,6 +34,15 @@ pub(crate) struct OriginClient {
     http: reqwest::Client,
 }
 
+/// News of a fetch for the engine.
+#[derive(Debug)]
+pub(crate) struct FetchEvent {
+    pub(crate) fetch: FetchId,
+    pub(crate) input: Input,
+    /// Nothing follows.
+    pub(crate) last: bool,
+}
+
 /// A playlist, as an origin gave it.
 #[derive(Debug)]
 pub(crate) struct PlaylistText {
@@ -104,7 +113,7 @@ impl OriginClient {
         fetch: FetchId,
         url: Url,
         range: Option<(u32, u32)>,
-        to: mpsc::Sender<Input>,
+        to: mpsc::Sender<FetchEvent>,
     ) -> AbortHandle {
         let mut request = self.http.get(url);
         if let Some((offset, len)) = range {
@@ -112,12 +121,12 @@ impl OriginClient {
             request = request.header(RANGE, format!("bytes={offset}-{last}"));
         }
         let work = async move {
-            let end = match run_fetch(fetch, request, &to).await {
+            let input = match run_fetch(fetch, request, &to).await {
                 Ok(()) => Input::OriginDone { fetch },
                 Err(failure) => Input::OriginFailed { fetch, failure },
             };
             // The stream's task is gone, and with it whoever wanted the bytes.
-            let _ = to.send(end).await;
+            let _ = to.send(FetchEvent { fetch, input, last: true }).await;
         };
         tokio::spawn(work).abort_handle()
     }
@@ -140,7 +149,7 @@ pub(crate) async fn read_playlist(mut answer: Response) -> Result<PlaylistText, 
 async fn run_fetch(
     fetch: FetchId,
     request: reqwest::RequestBuilder,
-    to: &mpsc::Sender<Input>,
+    to: &mpsc::Sender<FetchEvent>,
 ) -> Result<(), OriginFailure> {
     let unreachable = |error: reqwest::Error| {
         tracing::debug!(error = %error.without_url(), "origin fetch failed");
@@ -161,14 +170,23 @@ async fn run_fetch(
     }
     let offset = u32::try_from(offset).map_err(|_| TOO_LONG)?;
     let started = Input::OriginStarted { fetch, total_len, offset };
-    to.send(started).await.map_err(|_| OriginFailure::Unreachable)?;
+    tell(to, fetch, started).await?;
     let mut left = u64::from(shoal_wire::OBJECT_BYTES_MAX);
     while let Some(bytes) = answer.chunk().await.map_err(unreachable)? {
         left = left.checked_sub(bytes.len() as u64).ok_or(TOO_LONG)?;
         let data = Input::OriginData { fetch, bytes };
-        to.send(data).await.map_err(|_| OriginFailure::Unreachable)?;
+        tell(to, fetch, data).await?;
     }
     Ok(())
+}
+
+async fn tell(
+    to: &mpsc::Sender<FetchEvent>,
+    fetch: FetchId,
+    input: Input,
+) -> Result<(), OriginFailure> {
+    let event = FetchEvent { fetch, input, last: false };
+    to.send(event).await.map_err(|_| OriginFailure::Unreachable)
 }
 
 /// Reads `bytes FIRST-LAST/TOTAL`: total length, if told, and offset.

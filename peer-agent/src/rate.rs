@@ -73,7 +73,8 @@ mod tests {
 
     #[test]
     fn what_may_be_misread_is_refused() {
-        for text in ["", "5", "mbit", "5mbyte", "-1mbit", "5,5mbit", "1e3kbit", "1.2.3mbit", "5 m"] {
+        for text in ["", "5", "mbit", "5mbyte", "-1mbit", "5,5mbit", "1e3kbit", "1.2.3mbit", "5 m"]
+        {
             assert_eq!(text.parse::<Rate>(), Err(InvalidRate), "{text}");
         }
         assert_eq!("99999999999999999gbit".parse::<Rate>(), Err(InvalidRate));

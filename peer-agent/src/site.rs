@@ -119,7 +119,10 @@ mod tests {
     #[test]
     fn what_is_no_site_says_why() {
         assert!(matches!("ftp://h/".parse::<Site>(), Err(InvalidSite::Scheme(_))));
-        assert!(matches!("h:8080".parse::<Site>(), Err(InvalidSite::Scheme(_) | InvalidSite::Url(_))));
+        assert!(matches!(
+            "h:8080".parse::<Site>(),
+            Err(InvalidSite::Scheme(_) | InvalidSite::Url(_))
+        ));
         assert!(matches!("index.m3u8".parse::<Site>(), Err(InvalidSite::Url(_))));
         assert_eq!("http://u:p@h/".parse::<Site>(), Err(InvalidSite::Credentials));
         for bad in ["", "http", "http/", "ftp/h/x", "http//h/x", "http/u@h/x"] {

@@ -45,7 +45,6 @@ enum HeaderLine {
 struct Segment {
     /// As the origin has them, line ends included; the last is the URI.
     lines: String,
-    uri: String,
     duration: Duration,
     discontinuity: bool,
     keys: Sticky,
@@ -106,9 +105,10 @@ impl Window {
         self.segments.back().map_or(self.target, |segment| segment.duration)
     }
 
-    /// The segments' URIs, oldest first.
-    pub(crate) fn uris(&self) -> impl DoubleEndedIterator<Item = &str> {
-        self.segments.iter().map(|segment| segment.uri.as_str())
+    /// EXTINF of segment `msn`, if it is shown.
+    pub(crate) fn duration(&self, msn: u64) -> Option<Duration> {
+        let index = usize::try_from(msn.checked_sub(self.first_msn)?).ok()?;
+        self.segments.get(index).map(|segment| segment.duration)
     }
 
     /// Shows one more segment, or the end.
@@ -118,7 +118,8 @@ impl Window {
             return Append::Known;
         }
         // EXTINF rounded must not pass the target (RFC 8216, 4.3.3.1).
-        let too_long = digest.duration.as_millis() + 500 >= (self.target.as_millis() / 1000 + 1) * 1000;
+        let too_long =
+            digest.duration.as_millis() + 500 >= (self.target.as_millis() / 1000 + 1) * 1000;
         if msn > self.next_msn() || !self.follows_digests || too_long {
             return Append::AskOrigin;
         }
@@ -300,7 +301,6 @@ impl Reader {
             "#EXT-X-BYTERANGE" | "#EXT-X-PART" => self.window.follows_digests = false,
             _ if content.is_empty() || content.starts_with('#') => {}
             _ => {
-                content.clone_into(&mut self.next.uri);
                 let mut segment = std::mem::take(&mut self.next);
                 if let Some(last) = self.segments.back() {
                     segment.inherit(last);

@@ -1,0 +1,162 @@
+//! What is none of ours: passed through to the origin and back, streamed.
+//!
+//! Rule: the origin's answer reaches the player as it is, but for headers of one hop, cookies
+//! (every origin would share the proxy's host) and URIs in playlists. A playlist that names its
+//! tracker makes its stream joined.
+
+use super::playlist::{is_playlist_path, respond};
+use super::{Asking, sentence};
+use crate::agent::Agent;
+use crate::origin::read_playlist;
+use crate::playlist::is_playlist_type;
+use crate::site::Site;
+use crate::stream::{Command, StreamAddress};
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::Response;
+use std::sync::Arc;
+use url::Url;
+
+/// Request headers that mean something to an origin.
+const REQUEST_HEADERS: [header::HeaderName; 9] = [
+    header::ACCEPT,
+    header::ACCEPT_LANGUAGE,
+    header::AUTHORIZATION,
+    header::IF_MODIFIED_SINCE,
+    header::IF_NONE_MATCH,
+    header::IF_RANGE,
+    header::RANGE,
+    header::REFERER,
+    header::USER_AGENT,
+];
+/// Those that would make a playlist's answer partial or empty.
+const CONDITIONAL_HEADERS: [header::HeaderName; 4] =
+    [header::IF_MODIFIED_SINCE, header::IF_NONE_MATCH, header::IF_RANGE, header::RANGE];
+/// Answer headers of one hop (RFC 9110, 7.6.1), and cookies.
+const DROPPED_HEADERS: [header::HeaderName; 7] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::SET_COOKIE,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Asks the origin.
+pub(super) async fn answer(agent: &Arc<Agent>, asking: Asking) -> Response {
+    let mut headers = HeaderMap::new();
+    let playlist = is_playlist_path(&asking.url);
+    for name in REQUEST_HEADERS {
+        let unwanted = playlist && CONDITIONAL_HEADERS.contains(&name);
+        if let Some(value) = asking.headers.get(&name).filter(|_| !unwanted) {
+            headers.insert(name, value.clone());
+        }
+    }
+    let asked = agent.origin.pass(asking.method.clone(), asking.url.clone(), headers).await;
+    let answer = match asked {
+        Ok(answer) => answer,
+        Err(error) => {
+            tracing::debug!(error = %error.without_url(), "the origin did not answer");
+            return sentence(StatusCode::BAD_GATEWAY, "the origin cannot be reached");
+        }
+    };
+    let typed = answer.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let is_playlist = playlist || typed.is_some_and(is_playlist_type);
+    if is_playlist && answer.status() == StatusCode::OK {
+        return pass_playlist(agent, asking, answer).await;
+    }
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = answer.status();
+    *response.headers_mut() = kept(answer.headers());
+    *response.body_mut() = Body::from_stream(answer.bytes_stream());
+    response
+}
+
+/// Passes a playlist on, and joins its stream if it has one.
+async fn pass_playlist(agent: &Arc<Agent>, asking: Asking, answer: reqwest::Response) -> Response {
+    let mut headers = kept(answer.headers());
+    headers.remove(header::CONTENT_LENGTH);
+    headers.remove(header::ETAG);
+    if asking.method == Method::HEAD {
+        let mut response = Response::new(Body::empty());
+        *response.headers_mut() = headers;
+        return response;
+    }
+    let address = stream_address(answer.url(), answer.headers());
+    let playlist = match read_playlist(answer).await {
+        Ok(playlist) => Arc::new(playlist),
+        Err(failure) => return sentence(StatusCode::BAD_GATEWAY, &failure.to_string()),
+    };
+    if let Some(stream) = address.and_then(|address| agent.streams.join(address)) {
+        let command =
+            Command::PlaylistSeen { url: asking.url.clone(), playlist: Arc::clone(&playlist) };
+        // A stream that was just left is joined again with the next poll.
+        let _ = stream.commands.send(command).await;
+    }
+    let mut response = respond(agent, &asking, &playlist);
+    for (name, value) in &headers {
+        if *name != header::CONTENT_TYPE {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
+    response
+}
+
+/// Where the stream of a playlist is, if its headers name a tracker on the same host.
+fn stream_address(found: &Url, headers: &HeaderMap) -> Option<StreamAddress> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let mut tracker = found.join(text("shoal-tracker")?).ok()?;
+    if Site::of(&tracker).ok()? != Site::of(found).ok()? {
+        tracing::warn!("the playlist names a tracker on another host; it is not used");
+        return None;
+    }
+    let base = tracker.join(".").ok()?;
+    let directory = base.path().trim_end_matches('/').rsplit('/').next()?;
+    let name = text("shoal-stream").unwrap_or(directory).parse().ok()?;
+    let scheme = if tracker.scheme() == "https" { "wss" } else { "ws" };
+    tracker.set_scheme(scheme).ok()?;
+    Some(StreamAddress { base: base.into(), name, tracker })
+}
+
+fn kept(headers: &HeaderMap) -> HeaderMap {
+    let foreign = |name: &header::HeaderName| {
+        DROPPED_HEADERS.contains(name)
+            || name.as_str().starts_with("access-control-")
+            || matches!(name.as_str(), "keep-alive" | "alt-svc" | "strict-transport-security")
+    };
+    let mut kept = HeaderMap::new();
+    for (name, value) in headers.iter().filter(|(name, _)| !foreign(name)) {
+        kept.append(name, value.clone());
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(tracker: &str, stream: Option<&str>) -> Option<(String, String, String)> {
+        let found = Url::parse("http://o:81/live/cam/hd/index.m3u8?t=1").unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert("shoal-tracker", tracker.parse().unwrap());
+        if let Some(stream) = stream {
+            headers.insert("shoal-stream", stream.parse().unwrap());
+        }
+        let address = stream_address(&found, &headers)?;
+        Some((address.base, address.name.to_string(), address.tracker.into()))
+    }
+
+    #[test]
+    fn a_playlist_names_its_stream() {
+        let (base, tracker) = ("http://o:81/live/cam/", "ws://o:81/live/cam/tracker");
+        let expected = |name: &str| Some((base.into(), name.into(), tracker.into()));
+        assert_eq!(address("/live/cam/tracker", Some("other")), expected("other"));
+        assert_eq!(address("/live/cam/tracker", None), expected("cam"));
+        assert_eq!(address("http://o:81/live/cam/tracker", None), expected("cam"));
+        for foreign in ["http://evil/live/cam/tracker", "//evil/t", "http://o/live/cam/tracker"] {
+            assert_eq!(address(foreign, None), None, "{foreign}");
+        }
+        assert_eq!(address("/live/cam/tracker", Some("no/name")), None);
+    }
+}

@@ -1,0 +1,188 @@
+//! The WebSocket to the tracker: connects, reconnects, and carries messages.
+//!
+//! Rule: a session begins with [`SocketEvent::Connected`] and ends with [`SocketEvent::Lost`], and
+//! what was meant for one session never goes out in the next. It reads messages only to know when
+//! it is asked to come back later.
+
+use crate::random;
+use futures_util::{SinkExt, StreamExt};
+use shoal_wire::tracker_message::{RefuseCode, SERVER_MESSAGE_BYTES_MAX};
+use shoal_wire::{ClientMessage, ServerMessage};
+use std::net::IpAddr;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use url::Url;
+
+/// TCP, TLS and the upgrade together.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// First wait before a new attempt; it doubles.
+const BACK_OFF_MIN: Duration = Duration::from_millis(200);
+/// Longest wait: a server that restarts is found again within it.
+const BACK_OFF_MAX: Duration = Duration::from_secs(5);
+/// Wait after an answer that will not change soon: another protocol, an unknown stream.
+const REFUSED_WAIT: Duration = Duration::from_secs(60);
+/// Silence after which the server is asked for a sign of life; half of what proxies allow.
+const PING_AFTER: Duration = Duration::from_secs(15);
+/// Our messages are a few hundred bytes; the library's default is 128 KiB per socket.
+const BUFFER_BYTES: usize = 4 * 1024;
+/// Most bytes that wait for a socket that does not drain.
+const WRITE_BYTES_MAX: usize = 256 * 1024;
+/// Messages on their way out; a report every few seconds and a few signals.
+const OUT_MAX: usize = 128;
+
+type Socket = WebSocketStream<TcpStream>;
+
+/// News of the session.
+#[derive(Debug)]
+pub(crate) enum SocketEvent {
+    /// A session stands; a hello is due.
+    Connected {
+        /// What is to be sent; dropping it ends the session after what was queued.
+        out: mpsc::Sender<ClientMessage>,
+        /// This machine's address on the way to the server.
+        local: Option<IpAddr>,
+    },
+    /// The server says something.
+    Message(Box<ServerMessage>),
+    /// The session ended, or could not be made.
+    Lost,
+}
+
+/// Why a session ended.
+enum End {
+    /// Nobody listens any more.
+    Left,
+    /// One side hung up, or the network failed.
+    Lost,
+    /// Come back after this time.
+    Told(Duration),
+}
+
+/// Keeps a session with the tracker at `url` until nobody listens to `events` any more.
+pub(crate) async fn run(url: Url, events: mpsc::Sender<SocketEvent>) {
+    let mut back_off = BACK_OFF_MIN;
+    loop {
+        let end = match timeout(CONNECT_TIMEOUT, connect(&url)).await {
+            Ok(Ok(socket)) => {
+                back_off = BACK_OFF_MIN;
+                session(socket, &events).await
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "no session with the tracker");
+                End::Lost
+            }
+            Err(_) => End::Lost,
+        };
+        if matches!(end, End::Left) || events.send(SocketEvent::Lost).await.is_err() {
+            return;
+        }
+        match end {
+            End::Told(after) => sleep(random::jittered(after)).await,
+            End::Lost | End::Left => {
+                sleep(random::jittered(back_off)).await;
+                back_off = (back_off * 2).min(BACK_OFF_MAX);
+            }
+        }
+    }
+}
+
+async fn connect(url: &Url) -> Result<Socket, tungstenite::Error> {
+    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let port = url.port_or_known_default().unwrap_or(80);
+    let tcp = TcpStream::connect((host, port)).await?;
+    tcp.set_nodelay(true)?;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(WRITE_BYTES_MAX)
+        .max_message_size(Some(SERVER_MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(SERVER_MESSAGE_BYTES_MAX));
+    let (socket, _) = client_async_with_config(url.as_str(), tcp, Some(config)).await?;
+    Ok(socket)
+}
+
+async fn session(mut socket: Socket, events: &mpsc::Sender<SocketEvent>) -> End {
+    let (out, mut outgoing) = mpsc::channel(OUT_MAX);
+    let local = socket.get_ref().local_addr().ok().map(|address| address.ip());
+    if events.send(SocketEvent::Connected { out, local }).await.is_err() {
+        return End::Left;
+    }
+    let mut heard_at = Instant::now();
+    let mut pinged = false;
+    loop {
+        let silent_at = heard_at + if pinged { PING_AFTER * 2 } else { PING_AFTER };
+        tokio::select! {
+            message = outgoing.recv() => {
+                let Some(message) = message else {
+                    // The server may be gone already.
+                    let _ = timeout(CONNECT_TIMEOUT, socket.close(None)).await;
+                    return End::Lost;
+                };
+                if socket.send(Message::text(message.to_json())).await.is_err() {
+                    return End::Lost;
+                }
+            }
+            frame = socket.next() => {
+                let Some(Ok(frame)) = frame else { return End::Lost };
+                (heard_at, pinged) = (Instant::now(), false);
+                if let Some(end) = take_frame(frame, events).await {
+                    return end;
+                }
+            }
+            () = sleep_until(silent_at) => {
+                if pinged || socket.send(Message::Ping(bytes::Bytes::new())).await.is_err() {
+                    return End::Lost;
+                }
+                pinged = true;
+            }
+        }
+    }
+}
+
+/// Passes a frame on; some end if it ends the session.
+async fn take_frame(frame: Message, events: &mpsc::Sender<SocketEvent>) -> Option<End> {
+    let text = match frame {
+        Message::Text(text) => text,
+        Message::Close(_) => return Some(End::Lost),
+        Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
+            return None;
+        }
+    };
+    let message = match ServerMessage::from_json(&text) {
+        Ok(message) => message,
+        Err(error) => {
+            tracing::warn!(%error, "the tracker's message is not understood");
+            return None;
+        }
+    };
+    let end = match &message {
+        ServerMessage::Reconnect { after_ms } => {
+            Some(End::Told(Duration::from_millis((*after_ms).into())))
+        }
+        ServerMessage::Refuse { code, message } => {
+            tracing::warn!(?code, reason = message, "the tracker ended the session");
+            Some(match code {
+                RefuseCode::Protocol | RefuseCode::UnknownStream => End::Told(REFUSED_WAIT),
+                RefuseCode::BadMessage | RefuseCode::Limit | RefuseCode::Shutdown => End::Lost,
+            })
+        }
+        ServerMessage::Welcome { .. }
+        | ServerMessage::Renditions { .. }
+        | ServerMessage::Introduce { .. }
+        | ServerMessage::Signal { .. }
+        | ServerMessage::Plan { .. }
+        | ServerMessage::Digest { .. }
+        | ServerMessage::Disconnect { .. }
+        | ServerMessage::Peers { .. }
+        | ServerMessage::OriginTiming { .. } => None,
+    };
+    if events.send(SocketEvent::Message(Box::new(message))).await.is_err() {
+        return Some(End::Left);
+    }
+    end
+}
