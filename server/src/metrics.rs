@@ -97,7 +97,8 @@ impl Metrics {
             hash_mismatches: make
                 .counter("shoal_hash_mismatch_total", "Chunks whose hash did not match."),
             links: make.counters("shoal_links_total", "What became of links.", "state"),
-            plan_changes: make.counter("shoal_plan_changes_total", "Plans sent to viewers."),
+            plan_changes: make
+                .counter("shoal_plan_changes_total", "Changes of a parent, as sent to viewers."),
             bans: make.counter("shoal_bans_total", "Viewers found guilty of bad chunks."),
             ingest_bytes: make.counter("shoal_ingest_bytes_total", "Bytes pushed by encoders."),
             ingest_uploads: make

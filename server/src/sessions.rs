@@ -3,7 +3,6 @@
 //! Rule: one task owns all trackers by value (`hub`); one task per session owns its socket
 //! (`session`). Between them are bounded queues and nothing shared.
 
-mod core;
 mod hub;
 mod session;
 mod swarm;

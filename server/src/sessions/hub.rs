@@ -3,12 +3,11 @@
 //! Rule: it never waits for a viewer. A viewer whose queue is full is sent away; its links live on
 //! and it comes back. What goes to many is serialised once.
 
-use super::core::Core;
 use super::swarm::{Members, SwarmStatus};
 use super::{Command, HubInbox, Joining, Refused, SessionEntry};
 use crate::origin::News;
 use axum::extract::ws::Utf8Bytes;
-use shoal_tracker::{Input, Output, Published};
+use shoal_tracker::{Input, Output, Published, Tracker};
 use shoal_wire::tracker_message::{IceServer, LinkState, RefuseCode, Report};
 use shoal_wire::{
     ByteSize, ClientMessage, Instant, ObjectId, PROTOCOL, PeerId, ServerMessage, SignedDigest,
@@ -31,7 +30,7 @@ pub(crate) struct Hub {
 }
 
 struct Swarm {
-    core: Core,
+    tracker: Tracker,
     members: Members,
     status: SwarmStatus,
     /// The digest that was sent last, ready to be sent again.
@@ -41,8 +40,12 @@ struct Swarm {
 impl Hub {
     /// One tracker per stream of the origin.
     pub(crate) fn new(entry: SessionEntry) -> Self {
+        let config = shoal_tracker::Config {
+            peers_max: u32::try_from(entry.config.peers_max.0).unwrap_or(u32::MAX),
+            ..shoal_tracker::Config::default()
+        };
         let swarm = |name: &StreamName| Swarm {
-            core: Core::new(random()),
+            tracker: Tracker::new(config.clone(), random()),
             members: Members::new(),
             status: SwarmStatus::new(name.clone()),
             digest: None,
@@ -56,7 +59,7 @@ impl Hub {
     pub(crate) async fn run(mut self, inbox: HubInbox, mut news: mpsc::Receiver<News>) {
         let mut commands = inbox.0;
         loop {
-            let wake = self.swarms.values().filter_map(|swarm| swarm.core.poll_timeout()).min();
+            let wake = self.swarms.values().filter_map(|swarm| swarm.tracker.poll_timeout()).min();
             let wake = wake.map(|at| self.started + Duration::from_micros(at.as_micros()));
             tokio::select! {
                 command = commands.recv() => match command {
@@ -81,7 +84,7 @@ impl Hub {
 
     fn tick(&mut self) {
         let now = self.now();
-        let due = |swarm: &Swarm| swarm.core.poll_timeout().is_some_and(|at| at <= now);
+        let due = |swarm: &Swarm| swarm.tracker.poll_timeout().is_some_and(|at| at <= now);
         let names = self.swarms.iter().filter(|(_, swarm)| due(swarm));
         let names: Vec<StreamName> = names.map(|(name, _)| name.clone()).collect();
         for name in names {
@@ -246,8 +249,8 @@ impl Hub {
     fn feed(&mut self, stream: &StreamName, input: Input) {
         let now = self.now();
         let Some(swarm) = self.swarms.get_mut(stream) else { return };
-        swarm.core.handle(input, now);
-        while let Some(output) = swarm.core.poll_output() {
+        swarm.tracker.handle(input, now);
+        while let Some(output) = swarm.tracker.poll_output() {
             swarm.carry_out(output, &self.entry);
         }
         self.send_away_overrun(stream);
@@ -280,8 +283,9 @@ impl Swarm {
         match output {
             Output::Introduce { offerer, answerer } => self.members.introduce(offerer, answerer),
             Output::Plan { peer, version, rendition, substreams, assignments } => {
-                self.status.plan_changes += 1;
-                entry.metrics.plan_changes.inc();
+                let changes = assignments.len() as u64;
+                self.status.plan_changes += changes;
+                entry.metrics.plan_changes.inc_by(changes);
                 let plan = ServerMessage::Plan { version, rendition, substreams, assignments };
                 self.members.send(peer, &plan);
             }

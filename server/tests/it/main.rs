@@ -3,6 +3,7 @@
 //! Rule: nothing waits for a fixed time; what should happen is awaited, and a hang is a failure.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of message")]
 
 mod epochs;
 mod ffmpeg;

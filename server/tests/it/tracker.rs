@@ -2,9 +2,9 @@
 
 use crate::harness::{Fixture, soon};
 use futures_util::{SinkExt, StreamExt};
-use shoal_wire::tracker_message::{RefuseCode, Report, Totals};
+use shoal_wire::tracker_message::{RefuseCode, Report, Resume, Signal, Totals};
 use shoal_wire::{
-    ByteSize, ClientMessage, Epoch, ObjectId, OriginKey, PROTOCOL, PeerId, RenditionId,
+    BitRate, ByteSize, ClientMessage, Epoch, ObjectId, OriginKey, PROTOCOL, PeerId, RenditionId,
     ServerMessage, ShareMode, SignedDigest,
 };
 use tokio::net::TcpStream;
@@ -54,19 +54,26 @@ impl Viewer {
         self.next().await.expect("the server has something to say")
     }
 
-    /// The session must end with this.
-    async fn is_refused(&mut self, code: RefuseCode, says: &str) {
+    /// Hears messages until one is what is looked for.
+    async fn hear_until<T>(&mut self, look: impl Fn(ServerMessage) -> Option<T>) -> T {
         loop {
-            match self.hear().await {
-                ServerMessage::Refuse { code: given, message } => {
-                    assert_eq!(given, code, "{message}");
-                    assert!(message.contains(says), "{message}");
-                    assert_eq!(self.next().await, None);
-                    return;
-                }
-                _ => {}
+            if let Some(found) = look(self.hear().await) {
+                return found;
             }
         }
+    }
+
+    /// The session must end with this.
+    async fn is_refused(&mut self, code: RefuseCode, says: &str) {
+        let (given, message) = self
+            .hear_until(|message| match message {
+                ServerMessage::Refuse { code, message } => Some((code, message)),
+                _ => None,
+            })
+            .await;
+        assert_eq!(given, code, "{message}");
+        assert!(message.contains(says), "{message}");
+        assert_eq!(self.next().await, None);
     }
 }
 
@@ -190,6 +197,97 @@ async fn reports_are_summed_and_outlive_their_viewer() {
     assert_eq!(fixture.metric("shoal_fallback_total").await, 6.0);
     assert_eq!(fixture.metric("shoal_peers{stream=\"cam\"}").await, 0.0);
     assert!(fixture.status().await["egress"]["control_bytes"].as_u64().unwrap() > 100);
+}
+
+/// Watches and reports a good uplink, so that it may be given children.
+async fn watch(viewer: &mut Viewer) {
+    let upload = BitRate::from_bps(50_000_000);
+    viewer.say(&ClientMessage::Report(Report { upload, ..Report::default() })).await;
+    viewer.say(&ClientMessage::Watch { rendition: RenditionId(0), msn: 0 }).await;
+}
+
+fn introduction(message: ServerMessage) -> Option<(PeerId, bool)> {
+    match message {
+        ServerMessage::Introduce { peer, offer } => Some((peer, offer)),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn viewers_are_planned_introduced_and_may_then_signal() {
+    let fixture = Fixture::new().await;
+    fixture.push_segment(0, &[1; 500_000]).await;
+    let (mut a, a_id, key) = Viewer::join(&fixture).await;
+    watch(&mut a).await;
+    // The first viewer is fed by the origin, and gets the digest of what is there.
+    let origin = a
+        .hear_until(|message| match message {
+            ServerMessage::Plan { assignments, .. } => Some(assignments),
+            _ => None,
+        })
+        .await;
+    assert_eq!(origin.len(), 8);
+    assert!(origin.iter().all(|assignment| assignment.parent.is_none()));
+    let (mut b, b_id, _) = Viewer::join(&fixture).await;
+    let (mut stranger, ..) = Viewer::join(&fixture).await;
+    watch(&mut b).await;
+    let (to_a, a_offers) = a.hear_until(introduction).await;
+    let (to_b, b_offers) = b.hear_until(introduction).await;
+    assert_eq!((to_a, to_b), (b_id, a_id));
+    assert_ne!(a_offers, b_offers);
+    let signal = Signal::Offer { sdp: "v=0".into() };
+    stranger.say(&ClientMessage::Signal { peer: b_id, signal: signal.clone() }).await;
+    crate::harness::until(|| async {
+        let refused = fixture.metric("shoal_refused_total{reason=\"signal\"}").await;
+        (refused == 1.0).then_some(())
+    })
+    .await;
+    a.say(&ClientMessage::Signal { peer: b_id, signal: signal.clone() }).await;
+    let heard = b
+        .hear_until(|message| match message {
+            ServerMessage::Signal { peer, signal } => Some((peer, signal)),
+            _ => None,
+        })
+        .await;
+    assert_eq!(heard, (a_id, signal), "and nothing of the stranger's before it");
+    fixture.push_segment(1, &[2; 500_000]).await;
+    let digest = a
+        .hear_until(|message| match message {
+            ServerMessage::Digest { digest } => SignedDigest::decode(digest, &[key.clone()]).ok(),
+            _ => None,
+        })
+        .await;
+    assert_eq!(digest.playlist_lines.lines().last(), digest.uri());
+    let status = fixture.status().await;
+    assert_eq!(status["streams"][0]["viewers"], 3);
+    assert!(status["streams"][0]["plan_changes"].as_u64().unwrap() >= 8);
+}
+
+#[tokio::test]
+async fn a_viewer_keeps_its_name_when_it_comes_back() {
+    let fixture = Fixture::new().await;
+    let (first, id, _) = Viewer::join(&fixture).await;
+    let again = |mut viewer: Viewer| async move {
+        let mut message = hello("cam", PROTOCOL);
+        if let ClientMessage::Hello { resume, .. } = &mut message {
+            *resume = Some(Resume { peer: id, edges: Vec::new(), neighbours: Vec::new() });
+        }
+        viewer.say(&message).await;
+        let named = |message| match message {
+            ServerMessage::Welcome { peer, .. } => Some(peer),
+            _ => None,
+        };
+        (viewer.hear_until(named).await, viewer)
+    };
+    let (other, _open) = again(Viewer::connect(&fixture, "cam").await).await;
+    assert_ne!(other, id, "the name is taken while its session is open");
+    drop(first);
+    crate::harness::until(|| async {
+        (fixture.metric("shoal_peers{stream=\"cam\"}").await == 1.0).then_some(())
+    })
+    .await;
+    let (same, _open) = again(Viewer::connect(&fixture, "cam").await).await;
+    assert_eq!(same, id);
 }
 
 #[tokio::test]
