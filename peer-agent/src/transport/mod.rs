@@ -17,10 +17,18 @@
 //! - **SCTP receive window of 4 MiB**: with the default 1 MiB a link of 30 ms gets a third.
 //! - **A limit on what SCTP holds** and an awaited `send`: without it, memory has no bound.
 //! - **ICE checks every 20 ms** (default 200 ms) for at most 70 times, and peer-reflexive pairs
-//!   accepted at once: opening takes two thirds of the time.
+//!   accepted at once; and **the driver sleeps at most 5 ms while a link opens**, because it lets
+//!   the first packet of the next handshake wait for ICE's 200 ms timer. Together 20 ms instead of
+//!   600 ms on loopback.
 //! - **ICE keep-alive of 1 s**, lost after 5 s of silence: a killed peer is noticed within that.
 //! - **No mDNS**: host candidates are plain addresses, exchanged between introduced peers only;
 //!   a browser's `.local` candidates need no resolver, as it reaches our host candidate.
+//!
+//! `benches/data_channel` measures it beside the bare core with the smallest fast driver. On two
+//! shared cores, loopback, one link, both ends: messages of three chunks (48 KiB) go at 363 MB/s
+//! for 2.8 CPU s per GB, as with the bare core (322 MB/s, 2.6); of one chunk (16 KiB) at 130 MB/s
+//! for 7.8 (bare: 326 MB/s, 2.7), as the crate wakes its driver per message. A viewer's few MB/s
+//! do not pay for a driver of our own, and several chunks in one message get the difference back.
 //!
 //! # What is still to be sent
 //!
