@@ -120,7 +120,7 @@ pub fn dev_banner(config: &Config, listen: SocketAddr, admin: Option<SocketAddr>
             format!(
                 "ffmpeg -re -f lavfi -i testsrc2=size=1280x720:rate=30 -f lavfi -i sine \
                  -c:v libx264 -preset veryfast -b:v 2M -g 60 -pix_fmt yuv420p -c:a aac \
-                 -f hls -hls_time 2 -hls_list_size 10 -method PUT \
+                 -f hls -hls_time 2 -hls_list_size 10 -hls_flags program_date_time -method PUT \
                  http://{listen}/publish/{key}/{name}/index.m3u8"
             ),
         );

@@ -178,9 +178,12 @@ impl Server {
         let Shutdown { readiness, stop, sessions, connections, mut tasks } = self.entry;
         readiness.set(false);
         stop.cancel();
-        sessions.stop().await;
         connections.close();
-        if tokio::time::timeout(self.grace, connections.wait()).await.is_err() {
+        let ended = async {
+            sessions.stop().await;
+            connections.wait().await;
+        };
+        if tokio::time::timeout(self.grace, ended).await.is_err() {
             tracing::info!(open = connections.len(), "connections are cut");
         }
         tasks.shutdown().await;

@@ -20,6 +20,7 @@ use shoal_wire::tracker_message::{RefuseCode, Resume};
 use shoal_wire::{ClientMessage, PeerId, StreamName};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
 
 /// Most commands that wait for the hub: a burst of a few messages from each of a thousand viewers.
 /// When it is full, sessions wait and read no more.
@@ -32,6 +33,8 @@ pub(crate) struct SessionEntry {
     origin: Arc<Origin>,
     metrics: Arc<Metrics>,
     config: Arc<TrackerConfig>,
+    /// Sessions that have not ended.
+    open: TaskTracker,
 }
 
 /// What the hub is told.
@@ -72,7 +75,7 @@ impl SessionEntry {
     ) -> (Self, HubInbox) {
         let (hub, inbox) = mpsc::channel(COMMANDS_MAX);
         let config = Arc::new(config.clone());
-        (Self { hub, origin, metrics, config }, HubInbox(inbox))
+        (Self { hub, origin, metrics, config, open: TaskTracker::new() }, HubInbox(inbox))
     }
 
     /// How the swarms do; empty while the server stops.
@@ -84,13 +87,15 @@ impl SessionEntry {
         answer.await.unwrap_or_default()
     }
 
-    /// Tells every viewer to come back later, and ends their sessions.
+    /// Tells every viewer to come back later, and returns when their sessions have ended.
     pub(crate) async fn stop(&self) {
         let (reply, answer) = oneshot::channel();
         if self.hub.send(Command::Stop { reply }).await.is_ok() {
             // No answer means that it has stopped already.
             let _ = answer.await;
         }
+        self.open.close();
+        self.open.wait().await;
     }
 }
 

@@ -33,6 +33,7 @@ pub(crate) async fn serve(
     path_stream: String,
     address: SocketAddr,
 ) {
+    let _open = entry.open.token();
     let ended = run(&mut socket, &entry, &path_stream, address).await;
     if let Err(Refused { code, message }) = ended {
         entry.metrics.refused.with_label_values(&[label(code)]).inc();
@@ -211,7 +212,9 @@ async fn next(socket: &mut WebSocket) -> Option<Heard> {
         Err(error) => {
             let text = error.to_string();
             // A limit or a broken frame is told; a lost connection has nobody to tell.
-            let told = ["Space limit", "rotocol", "UTF-8"].iter().any(|part| text.contains(part));
+            let broken = ["Space limit", "protocol error", "UTF-8"];
+            let told = broken.iter().any(|part| text.contains(part))
+                && !text.contains("closing handshake");
             told.then(|| Heard::Text(Err(bad(text))))
         }
     }

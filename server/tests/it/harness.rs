@@ -144,14 +144,15 @@ pub(crate) async fn read_to_end(socket: &mut TcpStream) -> Vec<u8> {
     out
 }
 
-/// Awaits that `check` gives something, looking again and again.
+/// Awaits that `check` gives something, looking again and again: for what only shows from outside.
 pub(crate) async fn until<T, F: Future<Output = Option<T>>>(mut check: impl FnMut() -> F) -> T {
     soon(async {
+        let mut looks = tokio::time::interval(Duration::from_millis(5));
         loop {
+            looks.tick().await;
             if let Some(found) = check().await {
                 return found;
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await

@@ -253,7 +253,9 @@ async fn viewers_are_planned_introduced_and_may_then_signal() {
     fixture.push_segment(1, &[2; 500_000]).await;
     let digest = a
         .hear_until(|message| match message {
-            ServerMessage::Digest { digest } => SignedDigest::decode(digest, &[key.clone()]).ok(),
+            ServerMessage::Digest { digest } => {
+                SignedDigest::decode(digest, std::slice::from_ref(&key)).ok()
+            }
             _ => None,
         })
         .await;
@@ -288,6 +290,20 @@ async fn a_viewer_keeps_its_name_when_it_comes_back() {
     .await;
     let (same, _open) = again(Viewer::connect(&fixture, "cam").await).await;
     assert_eq!(same, id);
+}
+
+#[tokio::test]
+async fn a_viewer_that_vanishes_is_no_misbehaviour() {
+    let fixture = Fixture::new().await;
+    let (viewer, ..) = Viewer::join(&fixture).await;
+    drop(viewer);
+    crate::harness::until(|| async {
+        let gone = fixture.metric("shoal_peers{stream=\"cam\"}").await == 0.0
+            && fixture.metric("shoal_connections{listener=\"public\"}").await == 0.0;
+        gone.then_some(())
+    })
+    .await;
+    assert_eq!(fixture.metric("shoal_refused_total{reason=\"session_message\"}").await, 0.0);
 }
 
 #[tokio::test]
