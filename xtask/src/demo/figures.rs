@@ -222,7 +222,7 @@ impl Outcome {
         let own = stalls(|viewer| Some(&viewer.player));
         let direct = stalls(|viewer| viewer.twin.as_ref());
         let has_twins = self.per_viewer.iter().any(|viewer| viewer.twin.is_some());
-        let seconds = |stalls: &[Stall]| stalls.iter().map(|stall| stall.seconds).sum::<f64>();
+        let seconds = |stalls: &[Stall]| stalls.iter().fold(0.0, |sum, stall| sum + stall.seconds);
         let startup = |viewer: &ViewerFigures| Some(viewer.player.startup_s? * 1000.0);
         let direct_startup =
             |viewer: &ViewerFigures| Some(viewer.twin.as_ref()?.startup_s? * 1000.0);

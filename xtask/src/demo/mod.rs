@@ -27,7 +27,7 @@ mod table;
 mod timeline;
 mod viewer;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use args::Args;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -91,6 +91,8 @@ impl Folder {
         };
         std::fs::create_dir_all(&path)
             .with_context(|| format!("cannot make the folder {}", path.display()))?;
+        // What an earlier demo left there would be taken for this one's.
+        ensure!(path.read_dir()?.next().is_none(), "{} is not empty", path.display());
         Ok(Self { path, is_kept: keep.is_some() })
     }
 }

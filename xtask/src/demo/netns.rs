@@ -68,10 +68,10 @@ impl Network {
     fn make_hub(&self) -> Result<()> {
         let (hub, link) = (self.hub(), self.host_link());
         ip(&format!("netns add {hub}"))?;
-        ip(&format!("-n {hub} link add br type bridge"))?;
-        ip(&format!("-n {hub} link set br up"))?;
-        ip(&format!("link add {link} type veth peer name host netns {hub}"))?;
-        ip(&format!("-n {hub} link set host master br up"))?;
+        ip(&format!("-n {hub} link add name hub0 type bridge"))?;
+        ip(&format!("-n {hub} link set hub0 up"))?;
+        ip(&format!("link add name {link} type veth peer name host0 netns {hub}"))?;
+        ip(&format!("-n {hub} link set host0 master hub0 up"))?;
         ip(&format!("addr add {}/24 dev {link}", self.server_address()))?;
         ip(&format!("link set {link} up"))
     }
@@ -81,13 +81,13 @@ impl Network {
         let address = format!("{}.{}", self.subnet, u16::from(viewer) + 10);
         ip(&format!("netns add {name}"))?;
         ip(&format!("-n {name} link set lo up"))?;
-        ip(&format!("-n {name} link add up type veth peer name v{viewer} netns {hub}"))?;
-        ip(&format!("-n {hub} link set v{viewer} master br up"))?;
-        ip(&format!("-n {name} addr add {address}/24 dev up"))?;
-        ip(&format!("-n {name} link set up up"))?;
+        ip(&format!("-n {name} link add name wan0 type veth peer name v{viewer} netns {hub}"))?;
+        ip(&format!("-n {hub} link set v{viewer} master hub0 up"))?;
+        ip(&format!("-n {name} addr add {address}/24 dev wan0"))?;
+        ip(&format!("-n {name} link set wan0 up"))?;
         ip(&format!("-n {name} route add default via {}", self.server_address()))?;
         let shape = format!(
-            "netns exec {name} tc qdisc add dev up root tbf rate {}bit burst {BURST} \
+            "netns exec {name} tc qdisc add dev wan0 root tbf rate {}bit burst {BURST} \
              latency {QUEUE_LATENCY}",
             up.bps
         );

@@ -15,6 +15,9 @@ const WINDOW_S: f64 = 1.0;
 /// A window cut short holds too few reports to be compared.
 const WINDOW_S_MIN: f64 = 0.3;
 
+/// mpv announces the first frame after a discontinuity while the last ones before it still play.
+const SETTLING_S: f64 = 1.0;
+
 /// A player that says nothing for so long while it should play is waiting.
 const SILENCE_S_MAX: f64 = 2.0;
 
@@ -58,6 +61,7 @@ pub(crate) struct Playback {
     waiting_since_s: Option<f64>,
     waited_in_window_s: f64,
     last_report_s: f64,
+    unsettled_until_s: f64,
     window: Option<Window>,
     previous_offset_s: Option<f64>,
     stalls: Vec<Stall>,
@@ -77,6 +81,13 @@ impl Playback {
             self.first_frame_s = Some(now_s);
             self.last_report_s = now_s;
         }
+    }
+
+    /// The player started its clocks anew, at a discontinuity of the stream: what it says of its
+    /// position right then is not what it shows. Positions before and after are still compared.
+    pub(crate) fn clocks_restarted(&mut self, now_s: f64) {
+        self.close_window(now_s);
+        self.unsettled_until_s = now_s + SETTLING_S;
     }
 
     /// The player waits for data, or no longer does.
@@ -104,6 +115,9 @@ impl Playback {
             return;
         }
         self.last_report_s = now_s;
+        if now_s < self.unsettled_until_s {
+            return;
+        }
         if self.window.is_some_and(|window| now_s >= window.start_s + WINDOW_S) {
             self.close_window(now_s);
         }
@@ -121,7 +135,9 @@ impl Playback {
             return;
         }
         self.waiting(false, now_s);
-        let silent_s = now_s - self.last_report_s;
+        let since_s =
+            if self.first_frame_s.is_some() { Some(self.last_report_s) } else { self.started_s };
+        let silent_s = since_s.map_or(0.0, |since_s| now_s - since_s);
         self.close_window(now_s);
         let started = self.first_frame_s.is_some();
         if !expected || (started && silent_s > SILENCE_S_MAX) {
@@ -226,6 +242,19 @@ mod tests {
         play(&mut playback, 120.0, 125.0, 4.35);
         playback.end(true, 125.0);
         assert_eq!(stalls(&playback), [(StallKind::Skipped, 2000), (StallKind::Late, 300)]);
+    }
+
+    #[test]
+    fn a_discontinuity_is_no_stall_but_hides_none() {
+        let mut playback = started();
+        play(&mut playback, 100.25, 105.0, 6.0);
+        playback.clocks_restarted(105.0);
+        play(&mut playback, 105.0, 105.4, 5.7);
+        play(&mut playback, 105.4, 110.0, 6.03);
+        playback.clocks_restarted(110.0);
+        play(&mut playback, 110.5, 115.0, 6.5);
+        playback.end(true, 115.0);
+        assert_eq!(stalls(&playback), [(StallKind::Late, 470)]);
     }
 
     #[test]

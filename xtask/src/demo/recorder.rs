@@ -24,11 +24,12 @@ pub(crate) struct Args {
     upstream: String,
 }
 
-/// How often the running totals are said.
-const TALLY_EVERY: Duration = Duration::from_millis(200);
+/// How often the running totals are said if they have changed: often enough that a sample of them
+/// misses no more than a few packets.
+const TALLY_EVERY: Duration = Duration::from_millis(20);
 
-/// How often the agent is asked for its status, in tallies.
-const TALLIES_PER_STATUS: u32 = 5;
+/// How often the agent is asked for its status.
+const STATUS_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs one recorder until its standard input ends.
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -46,6 +47,7 @@ async fn serve(args: &Args) -> Result<()> {
     tokio::select! {
         result = accept(listener, &shared) => result,
         () = tally(&shared) => Ok(()),
+        () = ask_agent(&shared) => Ok(()),
         () = end_of_input() => Ok(()),
     }
 }
@@ -76,20 +78,26 @@ async fn accept(listener: TcpListener, shared: &Arc<Shared>) -> Result<()> {
 
 async fn tally(shared: &Shared) {
     let mut ticks = tokio::time::interval(TALLY_EVERY);
-    let status_url = format!("http://{}/status", shared.upstream);
-    let mut count = 0u32;
+    let mut said = (u64::MAX, u64::MAX);
     loop {
         ticks.tick().await;
-        let mut line = json!({
-            "type": "tally",
-            "media_bytes": shared.media_bytes.load(Ordering::Relaxed),
-            "other_bytes": shared.other_bytes.load(Ordering::Relaxed),
-        });
-        if count.is_multiple_of(TALLIES_PER_STATUS) {
-            line["agent"] = agent_status(&status_url).await.unwrap_or(Value::Null);
+        let media_bytes = shared.media_bytes.load(Ordering::Relaxed);
+        let other_bytes = shared.other_bytes.load(Ordering::Relaxed);
+        if said != (media_bytes, other_bytes) {
+            said = (media_bytes, other_bytes);
+            say(&json!({"type": "tally", "media_bytes": media_bytes, "other_bytes": other_bytes}));
         }
-        count = count.wrapping_add(1);
-        say(&line);
+    }
+}
+
+async fn ask_agent(shared: &Shared) {
+    let mut ticks = tokio::time::interval(STATUS_EVERY);
+    let url = format!("http://{}/status", shared.upstream);
+    loop {
+        ticks.tick().await;
+        if let Ok(status) = agent_status(&url).await {
+            say(&json!({"type": "agent", "status": status}));
+        }
     }
 }
 

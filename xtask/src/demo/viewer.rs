@@ -313,9 +313,8 @@ async fn listen(
             let mut seen = lock(&seen);
             seen.media_bytes = line["media_bytes"].as_u64().unwrap_or(seen.media_bytes);
             seen.other_bytes = line["other_bytes"].as_u64().unwrap_or(seen.other_bytes);
-            if line["agent"].is_object() {
-                seen.agent = line["agent"].clone();
-            }
+        } else if line["type"] == "agent" {
+            lock(&seen).agent = line["status"].clone();
         } else if let Some(delivery) = Delivery::read(&line) {
             lock(&first_msn).get_or_insert(delivery.key.msn);
             lock(&reference).add_delivery(delivery);

@@ -107,6 +107,10 @@ impl Record {
         lock(&self.playback).first_frame(clock::unix_s());
     }
 
+    fn clocks_restarted(&self) {
+        lock(&self.playback).clocks_restarted(clock::unix_s());
+    }
+
     fn waiting(&self, waits: bool) {
         lock(&self.playback).waiting(waits, clock::unix_s());
     }

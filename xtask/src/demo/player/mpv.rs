@@ -1,6 +1,6 @@
 //! mpv without picture and sound, observed over its JSON IPC.
 //!
-//! Rule: `playback-restart` is the first frame, `paused-for-cache` is waiting, `time-pos` the
+//! Rule: the first `playback-restart` is the first frame (later ones are discontinuities), `paused-for-cache` is waiting, `time-pos` the
 //! position as the stream's own timestamp (`--rebase-start-time=no`).
 
 use super::super::process::Process;
@@ -43,8 +43,9 @@ async fn listen(socket: PathBuf, record: &Record) -> Result<()> {
         stream.write_all(line.as_bytes()).await?;
     }
     let mut lines = BufReader::new(stream).lines();
+    let mut has_started = false;
     while let Some(line) = lines.next_line().await? {
-        heed(&serde_json::from_str(&line)?, record);
+        heed(&serde_json::from_str(&line)?, record, &mut has_started);
     }
     Ok(())
 }
@@ -58,9 +59,13 @@ async fn connect(socket: &PathBuf) -> UnixStream {
     }
 }
 
-fn heed(message: &Value, record: &Record) {
+fn heed(message: &Value, record: &Record, has_started: &mut bool) {
     match (message["event"].as_str(), message["name"].as_str()) {
-        (Some("playback-restart"), _) => record.first_frame(),
+        (Some("playback-restart"), _) if *has_started => record.clocks_restarted(),
+        (Some("playback-restart"), _) => {
+            *has_started = true;
+            record.first_frame();
+        }
         (Some("property-change"), Some("paused-for-cache")) => {
             record.waiting(message["data"].as_bool().unwrap_or(false));
         }
