@@ -95,7 +95,7 @@ pub(crate) struct Play {
 pub(crate) struct Common {
     /// What other viewers may get from this machine.
     #[arg(long, value_enum, default_value_t, env = "SHOAL_AGENT_SHARE")]
-    pub(crate) share: Share,
+    pub(crate) share: Sharing,
     /// Most upload to other viewers, such as 5mbit or 800kbit; without it, what the line has room
     /// for.
     #[arg(long, value_name = "RATE", env = "SHOAL_AGENT_UPLOAD_MAX")]
@@ -113,7 +113,6 @@ impl Common {
     }
 
     #[cfg(not(feature = "fault-injection"))]
-    #[expect(clippy::unused_self, reason = "with the feature it is used")]
     pub(crate) const fn corrupt_every(&self) -> Option<NonZeroU32> {
         None
     }
@@ -121,7 +120,7 @@ impl Common {
 
 /// See [`ShareMode`].
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(crate) enum Share {
+pub(crate) enum Sharing {
     /// Take from other viewers and give to them.
     #[default]
     Share,
@@ -131,12 +130,12 @@ pub(crate) enum Share {
     Off,
 }
 
-impl From<Share> for ShareMode {
-    fn from(share: Share) -> Self {
+impl From<Sharing> for ShareMode {
+    fn from(share: Sharing) -> Self {
         match share {
-            Share::Share => Self::Share,
-            Share::ReceiveOnly => Self::ReceiveOnly,
-            Share::Off => Self::Off,
+            Sharing::Share => Self::Share,
+            Sharing::ReceiveOnly => Self::ReceiveOnly,
+            Sharing::Off => Self::Off,
         }
     }
 }

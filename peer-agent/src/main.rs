@@ -23,7 +23,11 @@ fn main() -> ExitCode {
         // Other crates' logs may hold addresses.
         EnvFilter::new(if quiet { "shoal_agent=warn" } else { "shoal_agent=info" })
     });
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(terminal::is_interactive())
+        .init();
     // One thread: a viewer's stream needs a hundredth of a core.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
