@@ -245,7 +245,14 @@ impl Swarm {
             .saturating_add(recruit + beyond)
     }
 
-    fn can_be_child(&self, core: &Core, k: usize, member: MemberIx, parent: MemberIx) -> bool {
+    /// Whether a member may become the child of another, slots apart.
+    pub(crate) fn can_be_child(
+        &self,
+        core: &Core,
+        k: usize,
+        member: MemberIx,
+        parent: MemberIx,
+    ) -> bool {
         let tree = &self.trees[k];
         member != parent
             && tree.parent(parent) != Parent::Out

@@ -3,6 +3,7 @@
 //! It costs O(n · K · depth): for tests and the simulator.
 
 use crate::engine::Tracker;
+use crate::homes::Supply;
 use crate::peers::PeerIx;
 use crate::swarm::Swarm;
 use crate::tree::{MemberIx, Parent};
@@ -119,11 +120,14 @@ impl Swarm {
         }
         for (k, supply) in self.supply.iter().enumerate() {
             let homes = self.indices().map(|member| self.member(member));
-            let sum: u32 = homes
+            let own = homes
                 .filter(|member| member.homes & (1 << k) != 0)
-                .map(crate::swarm::Member::supply_per_home)
-                .sum();
-            ensure(sum == *supply, || format!("supply of substream {k} is {supply}, not {sum}"))?;
+                .map(crate::swarm::Member::supply_per_home);
+            let sum = own.fold(Supply::default(), |sum, own| Supply {
+                slots: sum.slots + own.slots,
+                even: sum.even + own.even,
+            });
+            ensure(sum == *supply, || format!("supply of {k} is {supply:?}, not {sum:?}"))?;
         }
         let upload: u64 =
             self.indices().map(|member| u64::from(self.member(member).upload_kbps)).sum();

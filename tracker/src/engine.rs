@@ -87,12 +87,11 @@ impl Tracker {
             swarm.settle_estimates(&self.core, ESTIMATES_MAX);
             swarm.flush(&mut self.core);
         }
-        let due = now + self.core.config.tick;
-        self.next_tick = match self.next_tick {
-            _ if self.core.peers.len() == 0 => None,
-            Some(next) if next > now => Some(next),
-            Some(_) | None => Some(due),
-        };
+        if self.core.peers.len() == 0 {
+            self.next_tick = None;
+        } else if self.next_tick.is_none() {
+            self.next_tick = Some(now + self.core.config.tick);
+        }
     }
 
     /// Index of the swarm of a rendition, made if there is none yet; nothing beyond the limit.
@@ -268,6 +267,7 @@ impl Tracker {
         if self.next_tick.is_none_or(|next| now < next) {
             return;
         }
+        self.next_tick = None;
         self.thaw();
         for swarm in &mut self.swarms {
             if swarm.is_active(&self.core) {

@@ -8,6 +8,15 @@ use crate::swarm::Swarm;
 use crate::tree::{MemberIx, Parent};
 use rand_core::Rng;
 
+/// Slots that members have for a substream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Supply {
+    /// At most.
+    pub(crate) slots: u32,
+    /// As an even share of every uplink.
+    pub(crate) even: u32,
+}
+
 impl Swarm {
     /// Substreams that a member should be interior in: one, unless there are fewer members that
     /// can relay than substreams.
@@ -27,7 +36,7 @@ impl Swarm {
             let rank = |k: &usize| {
                 let root = self.trees[*k].first_root();
                 let roots = root.map_or(u8::MAX, |root| self.member(root).roots);
-                (self.supply[*k], u8::MAX - roots)
+                (self.supply[*k].even, u8::MAX - roots)
             };
             let open = (0..self.substreams()).filter(|k| homes & (1 << k) == 0);
             let Some(least) = open.clone().map(|k| rank(&k)).min() else { return };
@@ -77,15 +86,49 @@ impl Swarm {
         let (homes, each) = (entry.homes, entry.supply_per_home());
         for (k, supply) in self.supply.iter_mut().enumerate() {
             if homes & (1 << k) != 0 {
-                *supply = if add { *supply + each } else { *supply - each };
+                let change = |sum: u32, own: u32| if add { sum + own } else { sum - own };
+                supply.slots = change(supply.slots, each.slots);
+                supply.even = change(supply.even, each.even);
             }
         }
+    }
+
+    /// Whether a member is interior in more substreams than it should be.
+    pub(crate) fn has_surplus_homes(&self, member: MemberIx) -> bool {
+        let entry = self.member(member);
+        let wanted = self.homes_per_member().max(u32::from(entry.roots));
+        entry.homes.count_ones() > wanted
+    }
+
+    /// A substream that a member should be interior in no longer: it is interior in too many, or
+    /// another substream lacks supply that this one has too much of (then that one is named too).
+    pub(crate) fn home_to_leave(&self, member: MemberIx) -> Option<(usize, Option<usize>)> {
+        let entry = self.member(member);
+        let (homes, own) = (entry.homes, entry.supply_per_home());
+        let demand = self.len().saturating_sub(1);
+        let may_leave = |k: &usize| {
+            homes & (1 << k) != 0
+                && self.trees[*k].parent(member) != Parent::Origin
+                && self.supply[*k].slots >= demand + own.slots
+        };
+        let fewest = |k: &usize| self.trees[*k].node(member).children();
+        let k = (0..self.substreams()).filter(may_leave).min_by_key(fewest)?;
+        if self.has_surplus_homes(member) {
+            return Some((k, None));
+        }
+        let poorest = (0..self.substreams())
+            .filter(|other| homes & (1 << other) == 0)
+            .min_by_key(|&other| self.supply[other].even)?;
+        let (rich, poor) = (self.supply[k].even, self.supply[poorest].even);
+        let helps = poor < demand && rich >= demand + own.even && rich >= poor + 2 * own.even;
+        (helps && own.even > 0).then_some((k, Some(poorest)))
     }
 }
 
 impl crate::swarm::Member {
-    /// Even slots for each substream that it is interior in.
-    pub(crate) fn supply_per_home(&self) -> u32 {
-        u32::from(self.even) / self.homes.count_ones().max(1)
+    /// What it can do for each substream that it is interior in.
+    pub(crate) fn supply_per_home(&self) -> Supply {
+        let homes = self.homes.count_ones().max(1);
+        Supply { slots: u32::from(self.slots) / homes, even: u32::from(self.even) / homes }
     }
 }

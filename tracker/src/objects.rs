@@ -7,7 +7,7 @@ use crate::output::Output;
 use crate::peers::kbps;
 use crate::shared::Core;
 use crate::swarm::{Shape, Swarm};
-use shoal_wire::ObjectId;
+use shoal_wire::{ObjectId, SUBSTREAMS_MAX};
 
 impl Swarm {
     /// Notes a new object; says whether it is the first, which gives the rendition its shape.
@@ -27,7 +27,7 @@ impl Swarm {
                 false
             }
             None => {
-                let substreams = published.substreams;
+                let substreams = published.substreams.clamp(1, SUBSTREAMS_MAX);
                 self.set_shape(core, Shape { substreams, chunk_bits, rate_kbps });
                 true
             }

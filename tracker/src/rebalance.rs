@@ -124,35 +124,38 @@ impl Swarm {
         1
     }
 
-    /// Makes a member that is interior in more substreams than needed a leaf in one of them, or
-    /// moves one of its children there on the way to it.
+    /// Makes a member a leaf in a substream that it need not be interior in, or moves one of its
+    /// children there on the way to it. The root, or else a member that stays interior, takes the
+    /// child, so that it is not passed around.
     fn shed_home(&mut self, core: &mut Core, member: MemberIx) -> usize {
-        let entry = self.member(member);
-        let roots = u32::from(entry.roots);
-        if entry.homes.count_ones() <= self.homes_per_member().max(roots) {
-            return 0;
-        }
-        let demand = self.len().saturating_sub(1);
-        let own = entry.supply_per_home();
-        let homes = entry.homes;
-        let surplus = |k: &usize| {
-            homes & (1 << k) != 0
-                && self.trees[*k].parent(member) != Parent::Origin
-                && self.supply[*k] >= demand + own
-        };
-        let candidates = (0..self.substreams()).filter(surplus);
-        let Some(k) = candidates.min_by_key(|&k| self.trees[k].node(member).children()) else {
-            return 0;
-        };
+        let Some((k, instead)) = self.home_to_leave(member) else { return 0 };
         let Some(child) = self.trees[k].children_back(member).next() else {
             self.drop_home(member, k);
+            if let Some(instead) = instead {
+                self.add_home(member, instead);
+            }
             return 0;
         };
-        let Some(choice) = self.find_place(core, k, child, Some(member), Search::Free) else {
-            return 0;
-        };
-        self.take_place(core, k, child, choice);
+        let root = self.trees[k].first_root();
+        let root = root.filter(|&root| root != member && self.can_be_child(core, k, child, root));
+        let found = self.find_place(core, k, child, Some(member), Search::Free);
+        let stays = |taker: &MemberIx| !self.has_surplus_homes(*taker);
+        let other = found.map(|choice| choice.parent).filter(stays);
+        let takers = [(root, 0), (other, 0), (root, 1)];
+        let taker = takers
+            .into_iter()
+            .find_map(|(taker, beyond)| taker.filter(|&taker| self.may_take_over(taker, beyond)));
+        let Some(taker) = taker else { return 0 };
+        self.assign(core, k, child, Parent::Member(taker));
         1
+    }
+
+    /// Whether a member can take a child from one that need not have it: within its even share, or
+    /// a quarter beyond it.
+    fn may_take_over(&self, member: MemberIx, beyond_quarters: u32) -> bool {
+        let entry = self.member(member);
+        let (used, even) = (u32::from(entry.used), u32::from(entry.even));
+        used < even + (even / 4 + 1) * beyond_quarters && entry.used < entry.slots
     }
 
     /// Moves a member up in a substream where that saves much of the way.

@@ -48,12 +48,23 @@ impl Tracker {
         peer.resume = edges;
         let ix = self.core.peers.insert(peer);
         for other in neighbours.iter().take(links_max) {
-            let Some(other) = self.core.peers.find(*other) else { continue };
-            let has_room = |peer: &Peer| peer.links.len() < usize::from(peer.links_max);
-            let both = has_room(self.core.peers.peer(ix)) && has_room(self.core.peers.peer(other));
-            if both && self.core.can_link(ix, other) {
-                self.core.add_link(ix, other, true);
+            if let Some(other) = self.core.peers.find(*other) {
+                self.adopt_link(ix, other);
             }
+        }
+    }
+
+    /// Takes over a link that a peer brought along, or has it closed if the two must not have it.
+    fn adopt_link(&mut self, peer: PeerIx, other: PeerIx) {
+        let peers = &self.core.peers;
+        let fits = |ix| {
+            let peer: &Peer = peers.peer(ix);
+            peer.is_planned() && peer.links.len() < usize::from(peer.links_max)
+        };
+        if fits(peer) && fits(other) && self.core.can_link(peer, other) {
+            self.core.add_link(peer, other, true);
+        } else if peer != other && peers.peer(peer).link(other).is_none() {
+            self.core.disconnect(peer, other);
         }
     }
 

@@ -5,6 +5,7 @@
 //!
 //! It does not choose parents (see `attach`) and does not size slots (see `capacity`).
 
+use crate::homes::Supply;
 use crate::output::Output;
 use crate::peers::{PeerIx, SwarmIx};
 use crate::places::BEYOND_EVEN;
@@ -65,8 +66,8 @@ pub(crate) struct Swarm {
     pub(crate) trees: Vec<Tree>,
     /// Members with a free slot, by how much they can still do.
     spare: BTreeSet<(u32, MemberIx)>,
-    /// Even slots that the members interior in a substream have for it.
-    pub(crate) supply: [u32; SUBSTREAMS_MAX as usize],
+    /// What the members interior in a substream can do for it.
+    pub(crate) supply: [Supply; SUBSTREAMS_MAX as usize],
     pub(crate) upload_kbps: u64,
     /// Members with slots.
     pub(crate) capable: u32,
@@ -96,7 +97,7 @@ impl Swarm {
             count: 0,
             trees: Vec::new(),
             spare: BTreeSet::new(),
-            supply: [0; SUBSTREAMS_MAX as usize],
+            supply: [Supply::default(); SUBSTREAMS_MAX as usize],
             upload_kbps: 0,
             capable: 0,
             roots: BTreeSet::new(),
@@ -153,8 +154,7 @@ impl Swarm {
     /// caller.
     pub(crate) fn set_shape(&mut self, core: &mut Core, shape: Shape) {
         self.shape = Some(shape);
-        let count = shape.substreams.clamp(1, SUBSTREAMS_MAX);
-        self.trees = (0..count).map(|_| Tree::new(core.random.next_u32())).collect();
+        self.trees = (0..shape.substreams).map(|_| Tree::new(core.random.next_u32())).collect();
         for member in 0..self.index_end() {
             for tree in &mut self.trees {
                 tree.reset(MemberIx(member), core.now);
@@ -202,6 +202,10 @@ impl Swarm {
     pub(crate) fn assign(&mut self, core: &mut Core, k: usize, member: MemberIx, to: Parent) {
         if self.trees[k].parent(member) == to {
             return;
+        }
+        if let Parent::Member(parent) = to {
+            let above = self.member(parent);
+            debug_assert!(above.used < above.slots, "a place is taken only if there is one");
         }
         self.unhook(core, k, member);
         self.hook(core, k, member, to);

@@ -18,7 +18,9 @@ fn grow(count: u64, seed: u64) -> World {
 
 #[test]
 fn swarms_converge_and_become_quiet() {
-    for (count, depth_max, roots_max) in [(1, 1, 8), (2, 2, 4), (3, 2, 3), (8, 2, 1), (24, 4, 1)] {
+    for (count, depth_max, roots_max) in
+        [(1, 1, 8), (2, 2, 4), (3, 3, 3), (5, 3, 2), (8, 2, 1), (24, 4, 1)]
+    {
         for seed in 1..=5 {
             let mut world = grow(count, seed);
             world.run(Duration::from_secs(5));

@@ -26,7 +26,7 @@ pub(crate) struct World {
     pub(crate) plans: usize,
     pub(crate) digests: usize,
     /// Links that open: time until the ends say so.
-    opening: Vec<(Instant, PeerId, PeerId)>,
+    pub(crate) opening: Vec<(Instant, PeerId, PeerId)>,
     link_delay: Duration,
     versions: BTreeMap<PeerId, u64>,
     msn: u64,
