@@ -272,3 +272,27 @@ fn chunks_for_unknown_objects_are_bounded() {
     assert!(status.objects <= 256 && status.store_bytes <= before + SEGMENT_BYTES);
     assert!(status.totals.wasted.as_bytes() > 380 * 16 * 1024);
 }
+
+#[test]
+fn a_message_of_the_wrong_length_costs_the_link_and_is_counted() {
+    let truncated_subscribe = vec![1u8, 0, 0];
+    let short_chunk = |msn| {
+        let (chunks, payload) = (shoal_wire::ChunkRange::new(0, 1), vec![1u8; 100].into());
+        PeerMessage::Chunk { object: object(msn), chunks, held: seconds(0), payload }.encode()
+    };
+    let oversized = vec![7u8; 70_000];
+    for kind in 0..3 {
+        let mut world = star_world(2, &Config::default());
+        let newest = *world.segments.last_key_value().expect("published").0;
+        let message = match kind {
+            0 => truncated_subscribe.clone().into(),
+            1 => short_chunk(newest),
+            _ => oversized.clone().into(),
+        };
+        world.input(0, Input::LinkMessage { peer: peer_id(1), message });
+        let status = world.viewers[0].engine.status(world.now);
+        assert_eq!((status.cut_off, status.neighbours.len()), (1, 0), "case {kind}");
+        world.run_for(seconds(8));
+        world.assert_played(0, 4, 6);
+    }
+}
