@@ -8,6 +8,7 @@ use crate::proxy::{self, Guard};
 use crate::site::{Site, local_path};
 use crate::status::{self, AgentStatus};
 use crate::stream::{Settings, Streams};
+use crate::tls::Tls;
 use crate::{process, random};
 use shoal_wire::{BitRate, ShareMode};
 use std::net::SocketAddr;
@@ -54,6 +55,9 @@ pub enum StartError {
         /// What the system says.
         error: std::io::Error,
     },
+    /// An origin is to be asked over TLS, which cannot be.
+    #[error("an https origin cannot be used: {0}")]
+    Tls(String),
     /// The HTTP client could not be made.
     #[error("no HTTP client: {0}")]
     Client(#[from] reqwest::Error),
@@ -118,12 +122,13 @@ impl Running {
         let failed = |error| StartError::Listen { address: listen, error };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let local = listener.local_addr().map_err(failed)?;
-        let origin = OriginClient::new(sites.as_slice().into())?;
+        let tls = Tls::new(sites.iter().any(Site::is_secure)).map_err(StartError::Tls)?;
+        let origin = OriginClient::new(sites.as_slice().into(), &tls)?;
         let secret = random::secret();
         let settings = Settings { share, upload_cap, corrupt_every };
         let agent = Arc::new(Agent {
             guard: Guard::new(local.port(), &secret, sites),
-            streams: Streams::new(settings, origin.clone()),
+            streams: Streams::new(settings, origin.clone(), tls),
             origin,
             local,
         });

@@ -16,6 +16,11 @@ mod rate;
 mod site;
 mod status;
 mod stream;
+#[cfg(not(feature = "tls"))]
+#[path = "no_tls.rs"]
+mod tls;
+#[cfg(feature = "tls")]
+mod tls;
 pub mod transport;
 
 pub use agent::{Options, Running, StartError};

@@ -4,6 +4,7 @@
 //! engine knows what is urgent.
 
 use crate::site::Site;
+use crate::tls::Tls;
 use reqwest::header::{CONTENT_RANGE, HeaderMap, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use shoal_peer::{FetchId, Input, OriginFailure};
@@ -64,7 +65,7 @@ pub(crate) enum PlaylistFailure {
 
 impl OriginClient {
     /// A client that follows redirects only to `sites`; others are the player's own business.
-    pub(crate) fn new(sites: Arc<[Site]>) -> Result<Self, reqwest::Error> {
+    pub(crate) fn new(sites: Arc<[Site]>, tls: &Tls) -> Result<Self, reqwest::Error> {
         let redirects = reqwest::redirect::Policy::custom(move |attempt| {
             let allowed = Site::of(attempt.url()).is_ok_and(|site| sites.contains(&site));
             if allowed && attempt.previous().len() <= REDIRECTS_MAX {
@@ -73,16 +74,15 @@ impl OriginClient {
                 attempt.stop()
             }
         });
-        let http = reqwest::Client::builder()
+        let builder = reqwest::Client::builder()
             .user_agent(concat!("shoal-agent/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .tcp_nodelay(true)
             .http1_only()
-            .redirect(redirects)
-            .build()?;
-        Ok(Self { http })
+            .redirect(redirects);
+        Ok(Self { http: tls.apply(builder).build()? })
     }
 
     /// Asks as a player did.

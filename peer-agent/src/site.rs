@@ -49,6 +49,11 @@ impl Site {
         Ok(Self { scheme, authority })
     }
 
+    /// Whether it is asked over TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.scheme == "https"
+    }
+
     /// Reads `SCHEME/HOST[:PORT]/path?query`, the part of a local URL after its first slash.
     pub(crate) fn target(local: &str) -> Option<Url> {
         let (scheme, rest) = local.split_once('/')?;

@@ -17,6 +17,7 @@ pub(crate) use urls::object_at;
 use crate::clock::Clock;
 use crate::origin::{OriginClient, PlaylistText};
 use crate::status::{StreamStatus, Sums};
+use crate::tls::Tls;
 use bytes::Bytes;
 use shoal_peer::{ByteRange, OriginFailure, RequestId};
 use shoal_wire::{BitRate, ObjectId, ShareMode, StreamName};
@@ -98,6 +99,7 @@ pub(crate) struct StreamHandle {
 pub(crate) struct Streams {
     settings: Settings,
     origin: OriginClient,
+    tls: Tls,
     clock: Clock,
     state: Mutex<State>,
 }
@@ -112,8 +114,9 @@ struct State {
 }
 
 impl Streams {
-    pub(crate) fn new(settings: Settings, origin: OriginClient) -> Arc<Self> {
-        Arc::new(Self { settings, origin, clock: Clock::new(), state: Mutex::default() })
+    pub(crate) fn new(settings: Settings, origin: OriginClient, tls: Tls) -> Arc<Self> {
+        let (clock, state) = (Clock::new(), Mutex::default());
+        Arc::new(Self { settings, origin, tls, clock, state })
     }
 
     /// The stream that `url` belongs to.
@@ -138,7 +141,13 @@ impl Streams {
         let base: Arc<str> = address.base.as_str().into();
         let handle = StreamHandle { base: Arc::clone(&base), commands };
         state.live.insert(Arc::clone(&base), handle.clone());
-        let task = task::run(address, self.settings, self.origin.clone(), self.clock, inbox);
+        let means = task::Means {
+            settings: self.settings,
+            origin: self.origin.clone(),
+            tls: self.tls.clone(),
+            clock: self.clock,
+        };
+        let task = task::run(address, means, inbox);
         let streams = Arc::clone(self);
         state.tasks.spawn(async move {
             let last = task.await;

@@ -37,9 +37,9 @@ impl Outside {
     }
 
     /// A session stands.
-    pub(crate) fn connected(&mut self, out: mpsc::Sender<ClientMessage>, local: Option<IpAddr>) {
+    pub(crate) fn connected(&mut self, out: mpsc::Sender<ClientMessage>, local: IpAddr) {
         self.out = Some(out);
-        self.local = local.unwrap_or(self.local);
+        self.local = local;
     }
 
     /// It ended.

@@ -5,11 +5,13 @@
 //! it is asked to come back later.
 
 use crate::random;
+use crate::tls::Tls;
 use futures_util::{SinkExt, StreamExt};
 use shoal_wire::tracker_message::{RefuseCode, SERVER_MESSAGE_BYTES_MAX};
 use shoal_wire::{ClientMessage, ServerMessage};
 use std::net::IpAddr;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -35,7 +37,11 @@ const WRITE_BYTES_MAX: usize = 256 * 1024;
 /// Messages on their way out; a report every few seconds and a few signals.
 const OUT_MAX: usize = 128;
 
-type Socket = WebSocketStream<TcpStream>;
+/// TCP, with TLS or without.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+type Socket = WebSocketStream<Box<dyn Stream>>;
 
 /// News of the session.
 #[derive(Debug)]
@@ -45,7 +51,7 @@ pub(crate) enum SocketEvent {
         /// What is to be sent; dropping it ends the session after what was queued.
         out: mpsc::Sender<ClientMessage>,
         /// This machine's address on the way to the server.
-        local: Option<IpAddr>,
+        local: IpAddr,
     },
     /// The server says something.
     Message(Box<ServerMessage>),
@@ -64,13 +70,13 @@ enum End {
 }
 
 /// Keeps a session with the tracker at `url` until nobody listens to `events` any more.
-pub(crate) async fn run(url: Url, events: mpsc::Sender<SocketEvent>) {
+pub(crate) async fn run(url: Url, tls: Tls, events: mpsc::Sender<SocketEvent>) {
     let mut back_off = BACK_OFF_MIN;
     loop {
-        let end = match timeout(CONNECT_TIMEOUT, connect(&url)).await {
-            Ok(Ok(socket)) => {
+        let end = match timeout(CONNECT_TIMEOUT, connect(&url, &tls)).await {
+            Ok(Ok((socket, local))) => {
                 back_off = BACK_OFF_MIN;
-                session(socket, &events).await
+                session(socket, local, &events).await
             }
             Ok(Err(error)) => {
                 tracing::debug!(%error, "no session with the tracker");
@@ -91,24 +97,27 @@ pub(crate) async fn run(url: Url, events: mpsc::Sender<SocketEvent>) {
     }
 }
 
-async fn connect(url: &Url) -> Result<Socket, tungstenite::Error> {
+/// A session's socket, and this machine's address on the way.
+async fn connect(url: &Url, tls: &Tls) -> Result<(Socket, IpAddr), tungstenite::Error> {
     let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     let port = url.port_or_known_default().unwrap_or(80);
     let tcp = TcpStream::connect((host, port)).await?;
     tcp.set_nodelay(true)?;
+    let local = tcp.local_addr()?.ip();
+    let stream: Box<dyn Stream> =
+        if url.scheme() == "wss" { Box::new(tls.connect(host, tcp).await?) } else { Box::new(tcp) };
     let config = WebSocketConfig::default()
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(0)
         .max_write_buffer_size(WRITE_BYTES_MAX)
         .max_message_size(Some(SERVER_MESSAGE_BYTES_MAX))
         .max_frame_size(Some(SERVER_MESSAGE_BYTES_MAX));
-    let (socket, _) = client_async_with_config(url.as_str(), tcp, Some(config)).await?;
-    Ok(socket)
+    let (socket, _) = client_async_with_config(url.as_str(), stream, Some(config)).await?;
+    Ok((socket, local))
 }
 
-async fn session(mut socket: Socket, events: &mpsc::Sender<SocketEvent>) -> End {
+async fn session(mut socket: Socket, local: IpAddr, events: &mpsc::Sender<SocketEvent>) -> End {
     let (out, mut outgoing) = mpsc::channel(OUT_MAX);
-    let local = socket.get_ref().local_addr().ok().map(|address| address.ip());
     if events.send(SocketEvent::Connected { out, local }).await.is_err() {
         return End::Left;
     }

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::origin::{FetchEvent, OriginClient, PlaylistFailure, PlaylistText};
 use crate::random;
 use crate::status::{NeighbourStatus, StreamStatus, SubstreamStatus};
+use crate::tls::Tls;
 use crate::transport::LinkEvent;
 use shoal_peer::{Config, Engine, FetchId, Input, OriginFailure, Output, Parent, RequestId};
 use shoal_wire::{
@@ -40,6 +41,14 @@ const TICK_MIN: Duration = Duration::from_millis(1);
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 
 type Poll = (Url, Result<PlaylistText, PlaylistFailure>);
+
+/// What a stream's task works with.
+pub(super) struct Means {
+    pub(super) settings: Settings,
+    pub(super) origin: OriginClient,
+    pub(super) tls: Tls,
+    pub(super) clock: Clock,
+}
 
 /// What a stream's task keeps.
 struct StreamTask {
@@ -79,24 +88,22 @@ struct Ears {
 /// Returns the last figures.
 pub(super) async fn run(
     address: StreamAddress,
-    settings: Settings,
-    origin: OriginClient,
-    clock: Clock,
+    means: Means,
     commands: mpsc::Receiver<Command>,
 ) -> StreamStatus {
     tracing::info!(stream = %address.name, "stream joined");
     let (socket_events, socket) = mpsc::channel(SOCKET_EVENTS_MAX);
     let (fetch_events, fetches) = mpsc::channel(FETCH_EVENTS_MAX);
     let (polls, poll_results) = mpsc::channel(POLLS_MAX);
-    let session = if settings.share == ShareMode::Off {
+    let session = if means.settings.share == ShareMode::Off {
         // Keeps the channel open and silent.
         tokio::spawn(async move { socket_events.closed().await })
     } else {
-        tokio::spawn(socket::run(address.tracker.clone(), socket_events))
+        tokio::spawn(socket::run(address.tracker.clone(), means.tls.clone(), socket_events))
     };
     let mut ears = Ears { commands, fetches, polls: poll_results, socket };
-    let mut task = StreamTask::new(address, settings, origin, clock, fetch_events, polls);
-    if settings.share == ShareMode::Off {
+    let mut task = StreamTask::new(address, means, fetch_events, polls);
+    if task.settings.share == ShareMode::Off {
         task.feed(Input::ServerLost);
     }
     task.listen(&mut ears).await;
@@ -114,12 +121,11 @@ pub(super) async fn run(
 impl StreamTask {
     fn new(
         address: StreamAddress,
-        settings: Settings,
-        origin: OriginClient,
-        clock: Clock,
+        means: Means,
         fetch_events: mpsc::Sender<FetchEvent>,
         polls: mpsc::Sender<Poll>,
     ) -> Self {
+        let Means { settings, origin, clock, .. } = means;
         let config =
             Config { share: settings.share, upload_cap: settings.upload_cap, ..Config::default() };
         let now = Instant::now();

@@ -45,6 +45,14 @@ pub(crate) fn options(origin: &str) -> Options {
     }
 }
 
+/// A client that does nothing by itself.
+fn client() -> reqwest::Client {
+    // The library asks for a provider even where nothing is encrypted.
+    #[cfg(feature = "tls")]
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+}
+
 /// An agent and a player's HTTP client.
 pub(crate) struct Viewer {
     pub(crate) agent: Running,
@@ -133,7 +141,7 @@ impl Origin {
         let directory = tempfile::tempdir().unwrap();
         let any = "127.0.0.1:0".parse().unwrap();
         let server = Server::start(&config(directory.path(), any)).await.unwrap();
-        Self { server, directory, client: reqwest::Client::new() }
+        Self { server, directory, client: client() }
     }
 
     pub(crate) fn site(&self) -> String {

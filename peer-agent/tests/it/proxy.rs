@@ -155,5 +155,10 @@ async fn an_address_that_cannot_be_used_is_a_sentence() {
     let open = shoal_agent::Options { listen: "0.0.0.0:0".parse().unwrap(), ..options("http://h") };
     let error = Running::start(open).await.unwrap_err();
     assert!(matches!(error, StartError::NotLoopback(_)));
+    #[cfg(not(feature = "tls"))]
+    {
+        let error = Running::start(options("https://h")).await.unwrap_err();
+        assert!(error.to_string().contains("--features tls"), "{error}");
+    }
     tokio::time::timeout(PATIENCE, viewer.agent.stop()).await.unwrap();
 }
