@@ -237,7 +237,8 @@ impl Swarm {
     fn direct_cost_us(&self, core: &Core, k: usize, member: MemberIx, parent: MemberIx) -> u32 {
         let (entry, node) = (self.member(parent), self.trees[k].node(parent));
         let sending = entry.chunk_time_us.saturating_mul(u32::from(node.children()) + 1);
-        let recruit = if node.is_inner() { 0 } else { RECRUIT_US };
+        let is_home = entry.homes & (1 << k) != 0;
+        let recruit = if is_home { 0 } else { RECRUIT_US };
         let beyond = if entry.used >= entry.even { BEYOND_EVEN_US } else { 0 };
         node.arrival_us
             .saturating_add(sending)

@@ -123,6 +123,7 @@ impl Swarm {
         self.count_supply(member, true);
         self.capable += u32::from(capacity.slots > 0);
         self.capable -= u32::from(was_capable);
+        self.rank_nodes(member, u8::MAX);
         self.refresh(member);
     }
 }

@@ -8,6 +8,10 @@ use crate::swarm::Swarm;
 use crate::tree::{MemberIx, Parent};
 use rand_core::Rng;
 
+/// A member is strong if its even share is at least half of what it takes: K children are as much
+/// as it receives.
+const STRONG_EVEN_DIVISOR: usize = 2;
+
 /// Slots that members have for a substream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Supply {
@@ -67,17 +71,31 @@ impl Swarm {
         let changed = self.member(member).homes ^ homes;
         self.member_mut(member).homes = homes;
         self.count_supply(member, true);
+        self.rank_nodes(member, changed | homes);
         for k in 0..self.substreams() {
-            if changed & (1 << k) == 0 {
+            if changed & (1 << k) != 0 {
+                self.refresh_keys(k, member);
+            }
+        }
+        self.refresh(member);
+    }
+
+    /// Says in these substreams whether a member goes before leaves: it is interior there, and
+    /// strong. Weak ones near the root would make the tree deep.
+    pub(crate) fn rank_nodes(&mut self, member: MemberIx, substreams: u8) {
+        let entry = self.member(member);
+        let strong = usize::from(entry.even) * STRONG_EVEN_DIVISOR >= self.substreams();
+        let homes = if strong { entry.homes } else { 0 };
+        for k in 0..self.substreams() {
+            let inner = homes & (1 << k) != 0;
+            if substreams & (1 << k) == 0 || self.trees[k].node(member).is_inner() == inner {
                 continue;
             }
-            self.trees[k].set_inner(member, homes & (1 << k) != 0);
-            self.refresh_keys(k, member);
+            self.trees[k].set_inner(member, inner);
             if let Parent::Member(parent) = self.trees[k].parent(member) {
                 self.refresh_keys(k, parent);
             }
         }
-        self.refresh(member);
     }
 
     /// Adds what a member supplies to the sums, or takes it off.

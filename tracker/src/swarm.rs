@@ -327,7 +327,8 @@ impl Swarm {
     pub(crate) fn refresh_keys(&mut self, k: usize, member: MemberIx) {
         let entry = self.member(member);
         let node = self.trees[k].node(member);
-        let offers = node.is_inner() && self.trees[k].parent(member) != Parent::Out;
+        let is_home = entry.homes & (1 << k) != 0;
+        let offers = is_home && self.trees[k].parent(member) != Parent::Out;
         let (mut free_key, mut upper_key) = (0, 0);
         if offers {
             let at = |before: u16| {

@@ -1,7 +1,7 @@
 //! One substream's forest: who feeds whom, with the origin above its roots.
 //!
-//! Rule: siblings are kept with interior nodes before leaves, so that a leaf that can make room is
-//! always the last child. Nothing here allocates except when a member is added.
+//! Rule: siblings are kept with strong interior nodes before the others ("leaves" here, though a weak
+//! one may have a child or two), so that one that can make room is always the last child. Nothing here allocates except when a member is added.
 //!
 //! It does not decide anything, and does not know peers, links or slots.
 
@@ -94,12 +94,12 @@ impl Node {
         self.children
     }
 
-    /// Number of children that have, or are meant to have, children themselves.
+    /// Number of children that are strong and interior themselves.
     pub(crate) fn inner_children(&self) -> u16 {
         self.inner_children
     }
 
-    /// Whether it is meant to have children.
+    /// Whether it is interior, and strong: it then goes before leaves.
     pub(crate) fn is_inner(&self) -> bool {
         self.inner
     }
@@ -272,7 +272,7 @@ impl Tree {
         (node.above, node.parent) = (Above::Out, MemberIx::NONE);
     }
 
-    /// Says whether a node is meant to have children, and keeps its siblings in order.
+    /// Says whether a node is interior and strong, and keeps its siblings in order.
     pub(crate) fn set_inner(&mut self, member: MemberIx, inner: bool) {
         if self.node(member).inner == inner {
             return;

@@ -1,12 +1,10 @@
 //! What happens, and what the tracker then says: one story per test.
 
-mod world;
-
+use crate::world::{K, VIDEO, World, profile};
 use shoal_tracker::{Config, Input, Output, Profile};
 use shoal_wire::tracker_message::{Edge, LinkState, LostReason, Report};
 use shoal_wire::{BitRate, PeerId, RenditionId, ShareMode, Substream};
 use std::time::Duration;
-use world::{K, VIDEO, World, profile};
 
 fn peers(count: u64) -> World {
     let mut world = World::new(1);
@@ -41,9 +39,9 @@ fn the_first_viewer_is_the_root_of_everything() {
     let Output::Plan { peer, substreams, assignments, .. } = plan else { panic!("{plan:?}") };
     assert_eq!((*peer, *substreams, assignments.len()), (PeerId(1), K, usize::from(K)));
     assert!(assignments.iter().all(|assignment| assignment.parent.is_none()));
-    let msn = |output: &Output| match output {
-        Output::Digest { object, peers } => (object.msn, peers.clone()),
-        other => panic!("{other:?}"),
+    let msn = |output: &Output| {
+        let Output::Digest { object, peers } = output else { panic!("{output:?}") };
+        (object.msn, peers.clone())
     };
     let expected: Vec<_> = (3..=6).map(|msn| (msn, vec![PeerId(1)])).collect();
     assert_eq!(digests.iter().map(msn).collect::<Vec<_>>(), expected, "the newest four");

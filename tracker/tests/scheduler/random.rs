@@ -1,15 +1,13 @@
 //! Thousands of random events: after each, every rule of the plan holds. The seed in the message
 //! replays a failure.
 
-mod world;
-
+use crate::world::{VIDEO, World, profile};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use shoal_tracker::{Input, Output, Place, Profile, Published};
 use shoal_wire::tracker_message::{Edge, LinkState, LostReason, NeighbourReport, Report};
 use shoal_wire::{BitRate, ByteSize, Epoch, ObjectId, PeerId, RenditionId, ShareMode, Substream};
 use std::time::Duration;
-use world::{VIDEO, World, profile};
 
 struct Dice(Xoshiro256PlusPlus);
 

@@ -1,9 +1,7 @@
 //! Swarms of many sizes come to rest in a good plan.
 
-mod world;
-
+use crate::world::{World, capped, profile};
 use std::time::Duration;
-use world::{World, capped, profile};
 
 /// Lets `count` viewers join a second apart.
 fn grow(count: u64, seed: u64) -> World {
@@ -77,4 +75,41 @@ fn weak_uplinks_are_planned_within_their_means() {
     assert!(world.children().values().all(|&count| count <= 8), "{view:?}");
     let roots: u32 = view.roots.iter().sum();
     assert!(roots <= 10, "{view:?}");
+}
+
+#[test]
+fn pairs_that_cannot_connect_are_planned_around() {
+    // A third of the viewers cannot reach each other, but reach everybody else.
+    let mut world = World::new(11);
+    world.cannot_link = Some(|a, b| a.0.is_multiple_of(3) && b.0.is_multiple_of(3));
+    world.publish();
+    for id in 1..=60 {
+        world.join(id, profile());
+        world.run(Duration::from_millis(200));
+    }
+    world.run(Duration::from_secs(60));
+    let view = world.tracker.view();
+    assert!(view.counts.links_failed > 0, "{view:?}");
+    assert!(view.swarms[0].roots.iter().all(|&roots| roots == 1), "{view:?}");
+    let failed = view.counts.links_failed;
+    world.run(Duration::from_secs(60));
+    let more = world.tracker.counts().links_failed - failed;
+    assert!(more <= 10, "{more} new attempts after {failed}");
+    world.check_told();
+}
+
+#[test]
+fn extra_copies_are_only_what_is_missing() {
+    // 1.5 Mbit/s each for a stream of 2 Mbit/s: the bound is about 0.64 with the headroom.
+    let mut world = World::new(2);
+    world.publish();
+    for id in 1..=40 {
+        world.join(id, capped(1_500_000));
+        world.run(Duration::from_millis(200));
+    }
+    world.run(Duration::from_secs(60));
+    let view = world.tracker.view().swarms[0].clone();
+    // Five slots each: 200 edges of 320; the rest comes from the origin.
+    assert!(view.edges >= 195, "{view:?}");
+    assert_eq!(view.edges + view.roots.iter().sum::<u32>(), 320);
 }

@@ -30,6 +30,8 @@ pub(crate) struct World {
     link_delay: Duration,
     versions: BTreeMap<PeerId, u64>,
     msn: u64,
+    /// Pairs whose links do not open.
+    pub(crate) cannot_link: Option<fn(PeerId, PeerId) -> bool>,
     /// Whether every event is followed by an audit.
     pub(crate) audits: bool,
 }
@@ -62,6 +64,7 @@ impl World {
             link_delay: Duration::from_millis(500),
             versions: BTreeMap::new(),
             msn: 0,
+            cannot_link: None,
             audits: true,
         }
     }
@@ -135,6 +138,11 @@ impl World {
             self.opening = later;
             let due: Vec<(Instant, PeerId, PeerId)> = due;
             for (_, a, b) in due {
+                if self.cannot_link.is_some_and(|cannot| cannot(a, b)) {
+                    let state = LinkState::Failed;
+                    self.handle(Input::Link { peer: a, other: b, state, rtt: None });
+                    continue;
+                }
                 for (peer, other) in [(a, b), (b, a)] {
                     let rtt = Some(Duration::from_millis(40));
                     self.handle(Input::Link { peer, other, state: LinkState::Up, rtt });

@@ -1,0 +1,6 @@
+//! The tracker in a small world of peers: stories, convergence, random events.
+
+mod convergence;
+mod random;
+mod traces;
+mod world;
