@@ -48,6 +48,8 @@ pub struct Engine {
     pub(crate) opening: BTreeSet<PeerId>,
     pub(crate) cut_off: BTreeSet<PeerId>,
     pub(crate) uplink: Uplink,
+    /// When sending goes on by itself, if something waits.
+    pub(crate) pump_at: Option<Instant>,
     pub(crate) origin: Origin,
     pub(crate) echoes: VecDeque<Echo>,
     pub(crate) counters: Counters,
@@ -71,6 +73,7 @@ impl Engine {
             neighbours: BTreeMap::new(),
             opening: BTreeSet::new(),
             cut_off: BTreeSet::new(),
+            pump_at: None,
             origin: Origin::new(),
             echoes: VecDeque::new(),
             counters: Counters::default(),
@@ -115,8 +118,7 @@ impl Engine {
         let objects = self.store.iter_incomplete().filter_map(|(id, o)| self.due(id, o));
         let echoes = self.echoes.iter().map(|echo| echo.at);
         let pings = self.neighbours.values().map(|n| n.ping_at);
-        let pacer = (!self.uplink.is_idle()).then(|| self.uplink.free_at());
-        objects.chain(echoes).chain(pings).chain(pacer).chain(self.session.report_at()).min()
+        objects.chain(echoes).chain(pings).chain(self.pump_at).chain(self.session.report_at()).min()
     }
 
     fn on_tick(&mut self, now: Instant) {

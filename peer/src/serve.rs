@@ -10,6 +10,8 @@ use shoal_wire::{ChunkRange, Instant, ObjectId, PeerId, PeerMessage, Substream};
 
 /// Pushed chunks of an object this old would be too late for anybody.
 const PUSH_AGE_MAX: Duration = Duration::from_secs(30);
+/// Time until another look at a transport that does not drain.
+const STUCK_LOOK: Duration = Duration::from_millis(100);
 /// How often the end of a run is said again.
 const END_ECHOES: u8 = 2;
 /// Echoes waiting at once; more would be for children long served.
@@ -91,6 +93,10 @@ impl Engine {
         }
         let backlog = self.backlog(now);
         self.uplink.learn(backlog, now);
+        // A full transport says when it drains; the look after a while is for links that are stuck.
+        let next = self.uplink.free_at();
+        let next = if next > now { next } else { now + STUCK_LOOK };
+        self.pump_at = (!self.uplink.is_idle()).then_some(next);
     }
 
     fn send_chunks(
