@@ -1,7 +1,8 @@
 //! One substream's forest: who feeds whom, with the origin above its roots.
 //!
-//! Rule: siblings are kept with strong interior nodes before the others ("leaves" here, though a weak
-//! one may have a child or two), so that one that can make room is always the last child. Nothing here allocates except when a member is added.
+//! Rule: siblings are kept with strong interior nodes before the others ("leaves" here, though a
+//! weak one may have a child or two), so that one that can make room is always the last child.
+//! Nothing here allocates except when a member is added.
 //!
 //! It does not decide anything, and does not know peers, links or slots.
 
