@@ -41,7 +41,7 @@ pub(crate) struct StreamStatus {
     pub(crate) store_bytes: u64,
 }
 
-/// One open or opening link.
+/// One open link.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct NeighbourStatus {
     pub(crate) peer: PeerId,

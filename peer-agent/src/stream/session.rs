@@ -10,7 +10,7 @@ use shoal_wire::tracker_message::{IceServer as WireIceServer, Signal};
 use shoal_wire::{ClientMessage, PeerId, PeerMessage};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 /// The tracker's session and the links.
 #[derive(Debug)]
@@ -74,10 +74,15 @@ impl Outside {
     /// Tells the tracker. Without a session there is nobody to tell: a new one starts over.
     pub(crate) fn tell(&mut self, message: ClientMessage) {
         let Some(out) = &self.out else { return };
-        if out.try_send(message).is_err() {
-            tracing::warn!("the tracker's session does not drain; it is given up");
-            self.out = None;
+        match out.try_send(message) {
+            Ok(()) => return,
+            Err(TrySendError::Full(_)) => {
+                tracing::warn!("the tracker's session does not drain; it is given up");
+            }
+            // Its end is about to be told.
+            Err(TrySendError::Closed(_)) => {}
         }
+        self.out = None;
     }
 
     /// Opens a link; false if it cannot be.

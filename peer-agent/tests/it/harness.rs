@@ -185,11 +185,19 @@ impl Origin {
 
     /// Viewers that the tracker knows.
     pub(crate) async fn viewers(&self) -> u64 {
+        self.status().await["streams"][0]["viewers"].as_u64().unwrap()
+    }
+
+    /// Bytes of playlists that were sent.
+    pub(crate) async fn playlist_bytes(&self) -> u64 {
+        self.status().await["egress"]["playlist_bytes"].as_u64().unwrap()
+    }
+
+    async fn status(&self) -> serde_json::Value {
         let admin = self.server.ports().admin_listen.unwrap();
         let url = format!("http://{admin}/status");
         let text = soon(soon(self.client.get(url).send()).await.unwrap().text()).await.unwrap();
-        let status: serde_json::Value = serde_json::from_str(&text).unwrap();
-        status["streams"][0]["viewers"].as_u64().unwrap()
+        serde_json::from_str(&text).unwrap()
     }
 }
 

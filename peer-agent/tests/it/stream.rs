@@ -34,6 +34,11 @@ async fn the_playlist_grows_by_digests_as_the_origins_does() {
         assert_eq!(viewer.text(INDEX).await, origin.text(INDEX).await);
         assert_eq!(viewer.bytes(&segment_path(seq)).await, segment(seq));
     }
+    let before = origin.playlist_bytes().await;
+    for seq in 14..18 {
+        publish_to(&origin, &[&viewer], seq).await;
+    }
+    assert_eq!(origin.playlist_bytes().await, before, "digests tell, and the origin is not asked");
     soon(viewer.agent.stop()).await;
     until(|| async { (origin.viewers().await == 0).then_some(()) }).await;
 }
