@@ -361,6 +361,9 @@ impl Engine {
                 feed.note_good(now - known_at);
             }
         }
+        if let Some(from) = from.filter(|_| !whole_run) {
+            self.note_progress(id, k, from, now);
+        }
         self.relay(id, k, chunk, from, whole_run);
         if done {
             self.on_complete(id);

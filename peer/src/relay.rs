@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::neighbour::Child;
+use crate::uplink::Why;
 use alloc::vec::Vec;
 use shoal_wire::peer_message::{Holding, MESSAGE_BYTES_MAX};
 use shoal_wire::{
@@ -68,7 +69,7 @@ impl Engine {
         if held.is_empty() {
             return;
         }
-        let job = self.uplink.job(peer, id, false, weight, tie);
+        let job = self.uplink.job(peer, id, Why::CatchUp, weight, tie);
         let whole = held.len() == run.count as usize;
         for chunk in held {
             job.add(chunk);
@@ -154,7 +155,7 @@ impl Engine {
             }
             // Equals are served in an order of their own for each object: no fixed order.
             let tie = tie ^ u32::try_from(peer.0 & 0xffff_ffff).unwrap_or(0).rotate_left(tie % 32);
-            let job = self.uplink.job(*peer, id, false, child.weight, tie);
+            let job = self.uplink.job(*peer, id, Why::Pushed, child.weight, tie);
             job.add(chunk);
             if whole_run {
                 job.ends.push(k);

@@ -310,8 +310,26 @@ impl Engine {
             run.repair_at = now + wait + transfer.min(Duration::from_secs(1));
             run.starved = false;
         }
+        let parent = self.renditions.get(&id.rendition).and_then(|r| r.feed(k)?.current.peer());
         for chunks in missing {
-            self.tell(peer, &PeerMessage::Fetch { object: id, chunks: *chunks });
+            let chunks = *chunks;
+            self.tell(peer, &PeerMessage::Fetch { object: id, chunks });
+            // The parent may only be slow: without this, its chunks would come as well.
+            if let Some(parent) = parent.filter(|parent| *parent != peer) {
+                self.tell(parent, &PeerMessage::Cancel { object: id, chunks });
+            }
+        }
+    }
+
+    /// The parent of a run delivers: what follows gets its usual time.
+    pub(crate) fn note_progress(&mut self, id: ObjectId, k: Substream, from: PeerId, now: Instant) {
+        let feed = self.renditions.get(&id.rendition).and_then(|r| r.feed(k));
+        let Some(feed) = feed.filter(|feed| feed.current == Parent::Peer(from)) else { return };
+        let round_trip = self.neighbours.get(&from).map(crate::neighbour::Neighbour::round_trip);
+        let wait = feed.lag + round_trip.unwrap_or_default() * 2 + self.config.repair_wait_min;
+        let Some(object) = self.store.object_mut(&id) else { return };
+        if let Some(run) = object.runs.get_mut(usize::from(k.0)) {
+            run.repair_at = run.repair_at.max(now + wait);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::engine::{Echo, Engine};
 use crate::output::Output;
+use crate::uplink::Why;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
@@ -36,7 +37,9 @@ impl Engine {
         }
         if !served.is_empty() {
             let tie = self.random(u32::MAX);
-            let job = self.uplink.job(peer, object, true, 0, tie);
+            // Pushed as well, they would come twice.
+            self.uplink.cancel(peer, &object, chunks);
+            let job = self.uplink.job(peer, object, Why::Pulled, 0, tie);
             for chunk in served {
                 job.add(chunk);
             }
@@ -77,7 +80,7 @@ impl Engine {
                 self.uplink.note_starved();
                 break;
             };
-            let (peer, object, pulled) = (job.peer, job.object, job.pulled);
+            let (peer, object, why) = (job.peer, job.object, job.why);
             let chunk_size = self.store.object(&object).and_then(|o| o.digest.as_ref());
             let chunk_size = chunk_size.map_or(shoal_wire::CHUNK_SIZE, |d| d.chunk_size);
             let count = (MESSAGE_BYTES_MAX - CHUNK_HEADER_BYTES) / chunk_size as usize;
@@ -85,7 +88,7 @@ impl Engine {
             let ends = if job.is_drained() { core::mem::take(&mut job.ends) } else { Vec::new() };
             self.uplink.drop_empty();
             if let Some(range) = range {
-                self.send_chunks(peer, object, range, pulled, now);
+                self.send_chunks(peer, object, range, why, now);
             }
             for k in ends {
                 self.send_end(peer, object, k, now);
@@ -104,13 +107,13 @@ impl Engine {
         peer: PeerId,
         id: ObjectId,
         chunks: ChunkRange,
-        pulled: bool,
+        why: Why,
         now: Instant,
     ) {
         let Some(object) = self.store.object(&id) else {
             return;
         };
-        let too_late = !pulled && now - object.known_at > PUSH_AGE_MAX;
+        let too_late = why != Why::Pulled && now - object.known_at > PUSH_AGE_MAX;
         let held: Vec<_> = chunks.indices().filter_map(|c| object.held(c, now)).collect();
         if too_late || held.len() != chunks.count as usize {
             self.tell(peer, &PeerMessage::Refuse { object: id, chunks });

@@ -110,10 +110,8 @@ impl Engine {
                 self.on_plan(version, rendition, substreams, &assignments, now);
             }
             ServerMessage::Digest { digest } => self.on_digest(None, digest, now),
-            ServerMessage::Disconnect { peer } => {
-                self.close_link(peer, now);
-                self.remember_cut_off(peer);
-            }
+            // The server may introduce the same peer again: it closes idle links as well.
+            ServerMessage::Disconnect { peer } => self.close_link(peer, now),
             ServerMessage::Peers { enabled } => self.on_peers(enabled, now),
             ServerMessage::OriginTiming { ttfb_ms, rate, .. } => {
                 self.origin.set_pooled(Duration::from_millis(ttfb_ms.into()), rate);

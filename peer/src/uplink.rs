@@ -2,12 +2,13 @@
 //!
 //! Rule: what waits in the transport stays short, so that the order of sending remains ours. The
 //! newest object goes first, what was asked for before what is pushed, children with most
-//! descendants first, equals in random order. The rate is learned only while there is more to send
+//! descendants first, equals in random order. What a newcomer catches up on comes last and oldest
+//! first: nobody else waits for it, and its player needs the oldest next. The rate is learned only while there is more to send
 //! than goes out; it never passes the viewer's cap.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-use core::cmp::Reverse;
+use core::cmp::{Ordering, Reverse};
 use core::time::Duration;
 use shoal_wire::peer_message::CHUNKS_PER_MESSAGE_MAX;
 use shoal_wire::{BitRate, ByteSize, ChunkRange, Instant, ObjectId, PeerId, Substream};
@@ -22,13 +23,23 @@ const BACKLOG_CHUNKS: u64 = 2;
 /// The learned rate stays above this, so that it can be learned again.
 const RATE_MIN: BitRate = BitRate::from_bps(200_000);
 
+/// Why chunks are sent, in order of precedence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Why {
+    /// Asked for with a fetch.
+    Pulled,
+    /// New, for a child.
+    Pushed,
+    /// Older than the subscription of the child that lacks it.
+    CatchUp,
+}
+
 /// Chunks of one object for one neighbour.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) peer: PeerId,
     pub(crate) object: ObjectId,
-    /// Asked for with a fetch, not pushed.
-    pub(crate) pulled: bool,
+    pub(crate) why: Why,
     pub(crate) weight: u16,
     chunks: BTreeSet<u32>,
     sent: u32,
@@ -94,14 +105,14 @@ impl Uplink {
         &mut self,
         peer: PeerId,
         object: ObjectId,
-        pulled: bool,
+        why: Why,
         weight: u16,
         tie: u32,
     ) -> &mut Job {
-        let same = |job: &Job| job.peer == peer && job.object == object && job.pulled == pulled;
+        let same = |job: &Job| job.peer == peer && job.object == object && job.why == why;
         let at = self.jobs.iter().position(same).unwrap_or_else(|| {
             let (chunks, ends) = (BTreeSet::new(), Vec::new());
-            self.jobs.push(Job { peer, object, pulled, weight, chunks, sent: 0, tie, ends });
+            self.jobs.push(Job { peer, object, why, weight, chunks, sent: 0, tie, ends });
             self.jobs.len() - 1
         });
         self.jobs[at].weight = weight;
@@ -133,10 +144,7 @@ impl Uplink {
 
     /// The next job to serve among those that `open` lets through.
     pub(crate) fn next(&mut self, open: impl Fn(PeerId) -> bool) -> Option<&mut Job> {
-        self.jobs
-            .iter_mut()
-            .filter(|job| open(job.peer))
-            .min_by_key(|j| (!j.pulled, Reverse(j.object), Reverse(j.weight), j.sent, j.tie))
+        self.jobs.iter_mut().filter(|job| open(job.peer)).min_by(|a, b| a.precedence(b))
     }
 
     pub(crate) fn drop_empty(&mut self) {
@@ -188,6 +196,16 @@ impl Uplink {
 }
 
 impl Job {
+    /// Which of two jobs goes first.
+    fn precedence(&self, other: &Self) -> Ordering {
+        let by_age = match self.why {
+            Why::Pulled | Why::Pushed => other.object.cmp(&self.object),
+            Why::CatchUp => self.object.cmp(&other.object),
+        };
+        let rest = |job: &Self| (Reverse(job.weight), job.sent, job.tie);
+        self.why.cmp(&other.why).then(by_age).then_with(|| rest(self).cmp(&rest(other)))
+    }
+
     pub(crate) fn add(&mut self, chunk: u32) {
         self.chunks.insert(chunk);
     }
@@ -224,12 +242,17 @@ mod tests {
     }
 
     #[test]
-    fn order_is_pulled_then_newest_then_most_descendants() {
+    fn order_is_pulled_then_newest_then_most_descendants_then_catching_up() {
         let mut uplink = uplink();
-        for (peer, msn, pulled, weight) in
-            [(1, 5, false, 9), (2, 6, false, 1), (3, 6, false, 4), (4, 4, true, 0)]
-        {
-            uplink.job(PeerId(peer), object(msn), pulled, weight, 0).add(0);
+        for (peer, msn, why, weight) in [
+            (6, 6, Why::CatchUp, 9),
+            (5, 5, Why::CatchUp, 0),
+            (1, 5, Why::Pushed, 9),
+            (2, 6, Why::Pushed, 1),
+            (3, 6, Why::Pushed, 4),
+            (4, 4, Why::Pulled, 0),
+        ] {
+            uplink.job(PeerId(peer), object(msn), why, weight, 0).add(0);
         }
         let mut order = Vec::new();
         while let Some(job) = uplink.next(|_| true) {
@@ -237,13 +260,13 @@ mod tests {
             job.take(3);
             uplink.drop_empty();
         }
-        assert_eq!(order, [4, 3, 2, 1]);
+        assert_eq!(order, [4, 3, 2, 1, 5, 6]);
     }
 
     #[test]
     fn consecutive_chunks_share_a_message() {
         let mut uplink = uplink();
-        let job = uplink.job(PeerId(1), object(1), false, 0, 0);
+        let job = uplink.job(PeerId(1), object(1), Why::Pushed, 0, 0);
         for chunk in [4, 5, 6, 7, 9] {
             job.add(chunk);
         }
@@ -260,7 +283,7 @@ mod tests {
         assert_eq!(uplink.usable(), BitRate::from_bps(8_000_000));
         for _ in 0..40 {
             now += WINDOW;
-            uplink.job(PeerId(1), object(1), false, 0, 0).add(0);
+            uplink.job(PeerId(1), object(1), Why::Pushed, 0, 0).add(0);
             uplink.note_sent(31_250, now);
             uplink.learn(0, now);
         }
