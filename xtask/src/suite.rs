@@ -12,7 +12,7 @@ pub(crate) struct Args {
     /// Install nothing, only say what is missing.
     #[arg(long)]
     no_install: bool,
-    /// Passed on to the test runner (after `--`), e.g. `-- -p shoal-wire`.
+    /// Passed on to the test runner (after `--`), e.g. a part of a test's name.
     #[arg(last = true)]
     runner_args: Vec<String>,
 }
@@ -30,14 +30,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// The runner's own closing lines are left as the last of its output.
+///
+/// Fault injection is compiled in: there are tests of it. The programs are built with the tests,
+/// and the end-to-end tests are told where, so that they need not build them once more.
 fn run_tests(args: &Args) -> Result<()> {
     let has_nextest = shell::capture(&mut shell::cargo(&["nextest", "--version"])).is_ok();
     let mut command = if has_nextest {
-        shell::cargo(&["nextest", "run", "--workspace", "--no-fail-fast"])
+        shell::cargo(&["nextest", "run", "--config-file", "xtask/nextest.toml"])
     } else {
         eprintln!("cargo-nextest is not installed; running with cargo test");
-        shell::cargo(&["test", "--workspace", "--all-targets", "--no-fail-fast"])
+        shell::cargo(&["test", "--lib", "--bins", "--tests"])
     };
+    command.env("SHOAL_TEST_PROGRAMS", shell::build_folder("debug"));
+    command.args(["--workspace", "--all-features", "--no-fail-fast"]);
     shell::run(command.args(&args.runner_args))
 }
 

@@ -3,6 +3,8 @@
 //! Rule: it asserts what must hold on any machine, however slow: the run completes, every byte is
 //! right, viewers feed each other, nothing is left behind. The figures are the demo's to report.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -11,10 +13,15 @@ use std::time::{Duration, Instant};
 /// A run of 30 s that has not ended by then hangs.
 const LIMIT: Duration = Duration::from_secs(150);
 
-/// Builds the programs as they are for tests and gives their folder.
+/// The folder of the programs, as `cargo xtask test` built them with the tests; built here for a
+/// test that is run by itself. Fault injection is compiled in.
 fn programs() -> PathBuf {
-    let packages = ["build", "--package", "shoal-server", "--package", "shoal-agent"];
-    let built = Command::new(env!("CARGO")).args(packages).output().unwrap();
+    if let Some(folder) = std::env::var_os("SHOAL_TEST_PROGRAMS") {
+        return folder.into();
+    }
+    let args = "build --package shoal-server --package shoal-agent \
+                --features shoal-agent/fault-injection";
+    let built = Command::new(env!("CARGO")).args(args.split_whitespace()).output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let this = PathBuf::from(env!("CARGO_BIN_EXE_xtask"));
     this.parent().unwrap().to_owned()
@@ -64,42 +71,67 @@ fn left_behind(folder: &str) -> Vec<String> {
     lines.filter(|line| line.contains(folder) && !line.contains("xtask demo")).collect()
 }
 
+/// A completed run: its figures, and what it said for the message of a failed assertion.
+struct Run {
+    figures: Value,
+    said: String,
+}
+
+impl Run {
+    /// Runs the demo to its end and checks that nothing of it is left.
+    fn new(name: &str, args: &[&str]) -> Self {
+        let folder = Folder::new(name);
+        let (json, keep) = (folder.0.join("figures.json"), folder.0.join("run"));
+        let programs = programs();
+        let paths = [&programs, &json, &keep].map(|path| path.to_str().unwrap());
+        let common = ["--bin-dir", paths[0], "--json", paths[1], "--keep", paths[2]];
+        let output = demo(&[args, &common].concat());
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        assert!(output.status.success(), "{said}");
+        assert_eq!(left_behind(paths[2]), Vec::<String>::new());
+        let figures = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+        Self { figures, said }
+    }
+
+    fn number(&self, name: &str) -> f64 {
+        self.figures[name].as_f64().unwrap_or_else(|| panic!("{name}: {}", self.said))
+    }
+
+    #[track_caller]
+    fn check_bytes(&self, segments_min: f64) {
+        let Self { said, .. } = self;
+        assert_eq!(self.number("players_without_a_frame"), 0.0, "{said}");
+        assert!(self.number("segments") >= segments_min, "{said}");
+        assert_eq!(self.number("mismatched_segments"), 0.0, "{said}");
+        assert_eq!(self.number("cut_segments"), 0.0, "{said}");
+    }
+}
+
 #[test]
 fn viewers_feed_each_other() {
-    let folder = Folder::new("demo-test");
-    let (json, keep) = (folder.0.join("figures.json"), folder.0.join("run"));
-    let programs = programs();
-    let output = demo(&[
-        "--viewers",
-        "3",
-        "--seconds",
-        "30",
-        "--bin-dir",
-        programs.to_str().unwrap(),
-        "--json",
-        json.to_str().unwrap(),
-        "--keep",
-        keep.to_str().unwrap(),
-    ]);
-    let said = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(output.status.success(), "{said}");
-    let figures: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
-    let number = |name: &str| figures[name].as_f64().unwrap_or_else(|| panic!("{name}: {said}"));
-    assert_eq!(number("viewers"), 3.0);
-    assert_eq!(number("seconds"), 30.0);
-    assert_eq!(number("players_without_a_frame"), 0.0, "{said}");
+    let run = Run::new("demo-test", &["--viewers", "3", "--seconds", "30"]);
+    let said = &run.said;
+    assert_eq!((run.number("viewers"), run.number("seconds")), (3.0, 30.0));
     // Thirty seconds of 2 s segments at three players, the joins and the buffers taken off.
-    assert!(number("segments") >= 30.0, "{said}");
-    assert_eq!(number("mismatched_segments"), 0.0, "{said}");
-    assert_eq!(number("hash_mismatches"), 0.0, "{said}");
+    run.check_bytes(30.0);
+    assert_eq!(run.number("hash_mismatches"), 0.0, "{said}");
     // 0.667 is possible in the long run; a run this short is half start-up.
-    assert!(number("offload_ratio") > 0.3, "{said}");
-    assert!(number("offload_ratio") < number("offload_bound"), "no better than possible");
-    assert_eq!(left_behind(keep.to_str().unwrap()), Vec::<String>::new());
+    assert!(run.number("offload_ratio") > 0.3, "{said}");
+    assert!(run.number("offload_ratio") < run.number("offload_bound"), "no better than possible");
+}
+
+#[test]
+fn a_viewer_that_corrupts_what_it_relays_is_cut_off() {
+    let args = ["--viewers", "4", "--seconds", "30", "--corrupt", "1", "--ffmpeg"];
+    let run = Run::new("demo-corrupt", &args);
+    let said = &run.said;
+    run.check_bytes(40.0);
+    assert!(run.number("hash_mismatches") > 0.0, "the fault was injected: {said}");
+    // The others go on without it: 0.5 is possible with two copies, for it and for them.
+    assert!(run.number("offload_ratio") > 0.2, "{said}");
+    let viewers = run.figures["per_viewer"].as_array().unwrap();
+    assert_eq!(viewers[0]["neighbours"], 0, "{said}");
 }
 
 #[test]

@@ -39,6 +39,5 @@ fn build(with_faults: bool) -> Result<PathBuf> {
         command.args(["--features", "shoal-agent/fault-injection"]);
     }
     shell::run(&mut command)?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or("target".into(), PathBuf::from);
-    Ok(shell::workspace_root().join(target).join("release"))
+    Ok(shell::build_folder("release"))
 }
