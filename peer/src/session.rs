@@ -388,6 +388,10 @@ impl Engine {
             return;
         };
         if feed.next.is_none_or(|next| next.peer != peer) {
+            if feed.current != Parent::Peer(peer) {
+                // The plan has changed since it was asked.
+                self.tell(peer, &PeerMessage::Unsubscribe { substream, until: from });
+            }
             return;
         }
         feed.next = None;

@@ -296,3 +296,18 @@ fn a_message_of_the_wrong_length_costs_the_link_and_is_counted() {
         world.assert_played(0, 4, 6);
     }
 }
+
+#[test]
+fn a_parent_that_was_asked_and_replaced_sends_nothing() {
+    let mut world = star_world(3, &Config::default());
+    // Both orders arrive before the first parent can answer.
+    let all_from = |parent| (0..K).map(|k| (k % 3 != 2).then_some(parent)).collect::<Vec<_>>();
+    world.plan(2, 3, &all_from(0));
+    world.plan(2, 4, &all_from(1));
+    world.run_for(seconds(4));
+    let before = world.viewers[2].engine.status(world.now).totals.wasted.as_bytes();
+    world.run_for(seconds(10));
+    let wasted = world.viewers[2].engine.status(world.now).totals.wasted.as_bytes() - before;
+    assert_eq!(wasted, 0, "two parents push the same substreams");
+    world.assert_played(2, 6, 11);
+}
