@@ -21,15 +21,16 @@ pub(crate) struct Args {
 const PROGRAMS: &[(&str, &str)] =
     &[("ffmpeg", "ffmpeg"), ("mpv", "mpv"), ("nft", "nftables"), ("ip", "iproute2")];
 
-/// Sets up the machine and runs all tests, documentation tests last.
+/// Sets up the machine and runs all tests, documentation tests first: so the closing lines of the
+/// output are the runner's own.
 pub(crate) fn run(args: &Args) -> Result<()> {
     set_up(args.no_install);
-    let runner = run_tests(args);
     let docs = shell::run(&mut shell::cargo(&["test", "--workspace", "--doc", "--quiet"]));
-    runner.and(docs)
+    let runner = run_tests(args);
+    docs.and(runner)
 }
 
-/// The runner's own closing lines are left as the last of its output.
+/// All but the documentation tests.
 ///
 /// Fault injection is compiled in: there are tests of it. The programs are built with the tests,
 /// and the end-to-end tests are told where, so that they need not build them once more.
@@ -42,7 +43,7 @@ fn run_tests(args: &Args) -> Result<()> {
         shell::cargo(&["test", "--lib", "--bins", "--tests"])
     };
     command.env("SHOAL_TEST_PROGRAMS", shell::build_folder("debug"));
-    command.args(["--workspace", "--all-features", "--no-fail-fast"]);
+    command.args(["--workspace", "--features", "shoal-agent/fault-injection", "--no-fail-fast"]);
     shell::run(command.args(&args.runner_args))
 }
 
