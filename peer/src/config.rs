@@ -29,6 +29,9 @@ pub struct Config {
     pub origin_fetches_max: usize,
     /// Safety factor of the fallback rule, in percent.
     pub fallback_safety_percent: u32,
+    /// The fallback starts at least this long before the deadline: a player decodes up to 0.2 s
+    /// ahead, and a filled uplink adds up to 0.3 s to a round trip that was short when measured.
+    pub fallback_lead_min: Duration,
     /// Time to the first byte from the origin until it has been measured.
     pub origin_ttfb_prior: Duration,
     /// Rate of the origin until it has been measured.
@@ -55,6 +58,7 @@ impl Default for Config {
             queued_chunks_per_neighbour_max: 256,
             origin_fetches_max: 16,
             fallback_safety_percent: 150,
+            fallback_lead_min: Duration::from_millis(500),
             origin_ttfb_prior: Duration::from_millis(200),
             origin_rate_prior: BitRate::from_bps(20_000_000),
             repair_wait_min: Duration::from_millis(200),

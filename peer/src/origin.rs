@@ -148,15 +148,17 @@ fn remember<T>(samples: &mut VecDeque<T>, sample: T) {
 
 /// The instant after which what is missing is fetched from the origin.
 ///
-/// `expected` is how long that takes at a high quantile; `safety_percent` multiplies it;
-/// `jitter_percent` moves the start earlier, never later, so that a crowd does not ask at once.
+/// `expected` is how long that takes at a high quantile; the config's safety factor multiplies it
+/// and its least lead holds; `jitter_percent` moves the start earlier, never later, so that a crowd
+/// does not ask at once.
 pub(crate) fn fallback_at(
     deadline: Instant,
     expected: Duration,
-    safety_percent: u32,
     jitter_percent: u32,
+    config: &Config,
 ) -> Instant {
-    let lead = expected.saturating_mul(safety_percent) / 100;
+    let lead = expected.saturating_mul(config.fallback_safety_percent) / 100;
+    let lead = lead.max(config.fallback_lead_min);
     deadline.saturating_sub(lead + lead.saturating_mul(jitter_percent) / 100)
 }
 
@@ -168,12 +170,18 @@ mod tests {
     #[test]
     fn fallback_never_starts_late() {
         let deadline = Instant::from_micros(10_000_000);
-        for (expected_ms, safety, jitter, at_ms) in
-            [(1000, 100, 0, 9000), (1000, 150, 0, 8500), (1000, 150, 20, 8200), (20_000, 150, 9, 0)]
-        {
-            let expected = Duration::from_millis(expected_ms);
-            let at = fallback_at(deadline, expected, safety, jitter);
-            assert_eq!(at, Instant::from_micros(at_ms * 1000), "{expected_ms} {safety} {jitter}");
+        let config = Config::default();
+        // The factor is 1.5 and the least lead 0.5 s.
+        for (expected_ms, jitter, at_ms) in [
+            (0, 0, 9500),
+            (0, 20, 9400),
+            (100, 0, 9500),
+            (1000, 0, 8500),
+            (1000, 20, 8200),
+            (9000, 9, 0),
+        ] {
+            let at = fallback_at(deadline, Duration::from_millis(expected_ms), jitter, &config);
+            assert_eq!(at, Instant::from_micros(at_ms * 1000), "{expected_ms} {jitter}");
         }
     }
 

@@ -57,8 +57,7 @@ impl Engine {
             None => rendition.segment_bytes,
         };
         let lead = self.origin.expected(bytes.into(), &self.config);
-        let safety = self.config.fallback_safety_percent;
-        Some(fallback_at(deadline, lead, safety, object.jitter_percent))
+        Some(fallback_at(deadline, lead, object.jitter_percent, &self.config))
     }
 
     /// When `consider` is to be called for an object, as far as time alone decides.
