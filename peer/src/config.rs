@@ -40,6 +40,9 @@ pub struct Config {
     pub repair_wait_min: Duration,
     /// Time between pings of a neighbour: the round trip changes slowly.
     pub ping_interval: Duration,
+    /// A fetch that the origin has not begun to answer after this, or after twice the usual time if
+    /// that is longer, is made a second time.
+    pub origin_hedge_min: Duration,
     /// How long a failing origin is asked again before the player hears of it.
     pub origin_retry_max: Duration,
 }
@@ -63,6 +66,7 @@ impl Default for Config {
             origin_rate_prior: BitRate::from_bps(20_000_000),
             repair_wait_min: Duration::from_millis(200),
             ping_interval: Duration::from_secs(2),
+            origin_hedge_min: Duration::from_secs(1),
             origin_retry_max: Duration::from_secs(20),
         }
     }

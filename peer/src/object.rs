@@ -100,13 +100,13 @@ impl Object {
         self.digest.is_some() && self.cells.iter().all(|c| matches!(c, Cell::Held { .. }))
     }
 
+    /// Bytes that count towards the store's limit. Unverified ones have a limit of their own.
     pub(crate) fn bytes_held(&self) -> usize {
         let cells = self.cells.iter().map(|cell| match cell {
             Cell::Held { bytes, .. } | Cell::Local(bytes) => bytes.len(),
             Cell::Missing | Cell::Asked(_) => 0,
         });
-        let waiting: usize = self.unverified.iter().map(|u| u.payload.len()).sum();
-        cells.sum::<usize>() + waiting + self.undigested.as_ref().map_or(0, Bytes::len)
+        cells.sum::<usize>() + self.undigested.as_ref().map_or(0, Bytes::len)
     }
 
     /// The verified bytes of a chunk, and how long they have been here.

@@ -26,6 +26,7 @@ pub(crate) struct Fetch {
     pub(crate) tail: Vec<u8>,
     started_at: Instant,
     first_byte_at: Option<Instant>,
+    hedged: bool,
     bytes: u64,
 }
 
@@ -66,6 +67,7 @@ impl Origin {
             tail: Vec::new(),
             started_at: now,
             first_byte_at: None,
+            hedged: false,
             bytes: 0,
         };
         self.fetches.insert(id, fetch);
@@ -91,6 +93,33 @@ impl Origin {
     /// The open fetches of an object.
     pub(crate) fn of(&self, object: ObjectId) -> Vec<FetchId> {
         self.fetches.iter().filter(|(_, f)| f.object == object).map(|(id, _)| *id).collect()
+    }
+
+    /// When the fetches of an object that have no answer yet are to be made a second time.
+    pub(crate) fn hedge_at(&self, object: &ObjectId, config: &Config) -> Option<Instant> {
+        let wait = config.origin_hedge_min.max(self.expected(0, config) * 2);
+        let silent = |f: &&Fetch| f.object == *object && f.first_byte_at.is_none() && !f.hedged;
+        self.fetches.values().filter(silent).map(|fetch| fetch.started_at + wait).min()
+    }
+
+    /// The fetches of an object that are to be made a second time by now. Each is named once.
+    pub(crate) fn take_silent(
+        &mut self,
+        object: &ObjectId,
+        config: &Config,
+        now: Instant,
+    ) -> Vec<FetchId> {
+        let mut silent = Vec::new();
+        while self.hedge_at(object, config).is_some_and(|at| at <= now) {
+            let next = |f: &(&FetchId, &mut Fetch)| {
+                f.1.object == *object && f.1.first_byte_at.is_none() && !f.1.hedged
+            };
+            let oldest = self.fetches.iter_mut().filter(next).min_by_key(|(_, f)| f.started_at);
+            let Some((id, fetch)) = oldest else { break };
+            fetch.hedged = true;
+            silent.push(*id);
+        }
+        silent
     }
 
     pub(crate) fn note_started(&mut self, id: FetchId, now: Instant) {

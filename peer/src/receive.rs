@@ -213,7 +213,7 @@ impl Engine {
         self.push(Output::Published(digest));
         self.adopt_raw(id, undigested, raw_fetch, now);
         for early in unverified {
-            self.count_unverified(early.peer, -(early.payload.len() as isize));
+            self.count_unverified(early.peer, -early.payload.len().cast_signed());
             self.on_chunks(early.peer, id, early.chunks, early.payload, now);
         }
         if self.store.object(&id).is_some_and(|o| o.is_complete()) {
@@ -393,8 +393,11 @@ impl Engine {
             in_use,
             &mut self.uplink,
         );
-        for object in gone {
-            self.cancel_fetches(object);
+        for (id, object) in gone {
+            self.cancel_fetches(id);
+            for early in object.unverified {
+                self.count_unverified(early.peer, -early.payload.len().cast_signed());
+            }
         }
     }
 

@@ -65,10 +65,12 @@ impl Engine {
         if object.is_complete() || !self.is_wanted(id) {
             return None;
         }
+        let hedge = self.origin.hedge_at(id, &self.config);
         if object.digest.is_none() {
             let idle = object.raw_fetch.is_none() && self.is_requested(id);
-            let at = self.fallback_due(id, object).filter(|_| idle)?;
-            return Some(at.max(object.retry_at));
+            let fetch = self.fallback_due(id, object).filter(|_| idle);
+            let fetch = fetch.map(|at| at.max(object.retry_at));
+            return fetch.into_iter().chain(hedge).min();
         }
         let not_at_origin =
             |cell: &Cell| matches!(cell, Cell::Missing | Cell::Asked(Asked::Peer(_)));
@@ -79,7 +81,8 @@ impl Engine {
             !run.complete && object.run_chunks(Substream(*k)).indices().any(lacks)
         });
         let repair = runs.map(|(_, run)| run.repair_at).min();
-        fallback.into_iter().chain(repair).min().map(|at| at.max(object.retry_at))
+        let ask = fallback.into_iter().chain(repair).min().map(|at| at.max(object.retry_at));
+        ask.into_iter().chain(hedge).min()
     }
 
     pub(crate) fn consider_all(&mut self, now: Instant) {
@@ -90,6 +93,7 @@ impl Engine {
 
     /// Asks for what is missing of an object, where it is time to.
     pub(crate) fn consider(&mut self, id: ObjectId, now: Instant) {
+        self.hedge(id, now);
         let Some(object) = self.store.object(&id) else {
             return;
         };
@@ -110,6 +114,17 @@ impl Engine {
         self.fetch_as_root(id, now);
         for k in 0..self.store.object(&id).map_or(0, |o| o.runs.len()) {
             self.repair_run(id, Substream(u8::try_from(k).unwrap_or(u8::MAX)), now);
+        }
+    }
+
+    /// What a silent fetch was to bring is missing again; its answer still counts if it comes.
+    fn hedge(&mut self, id: ObjectId, now: Instant) {
+        for fetch in self.origin.take_silent(&id, &self.config, now) {
+            let Some(object) = self.store.object_mut(&id) else { return };
+            object.release(Asked::Origin(fetch));
+            if object.raw_fetch == Some(fetch) {
+                object.raw_fetch = None;
+            }
         }
     }
 

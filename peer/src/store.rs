@@ -79,7 +79,7 @@ impl Store {
         objects_max: usize,
         in_use: impl Fn(&ObjectId) -> bool,
         uplink: &mut Uplink,
-    ) -> Vec<ObjectId> {
+    ) -> Vec<(ObjectId, Object)> {
         let mut gone = Vec::new();
         while self.bytes > bytes_max || self.objects.len() > objects_max {
             let oldest = self.objects.iter().filter(|(id, _)| !in_use(id)).min_by_key(|(id, o)| {
@@ -89,12 +89,11 @@ impl Store {
             let Some(id) = oldest.map(|(id, _)| *id) else {
                 break;
             };
-            if let Some(object) = self.objects.remove(&id) {
-                self.bytes = self.bytes.saturating_sub(object.bytes_held());
-            }
+            let Some(object) = self.objects.remove(&id) else { break };
+            self.bytes = self.bytes.saturating_sub(object.bytes_held());
             self.incomplete.remove(&id);
             uplink.forget_object(&id);
-            gone.push(id);
+            gone.push((id, object));
         }
         gone
     }

@@ -311,3 +311,13 @@ fn a_parent_that_was_asked_and_replaced_sends_nothing() {
     assert_eq!(wasted, 0, "two parents push the same substreams");
     world.assert_played(2, 6, 11);
 }
+
+#[test]
+fn a_fetch_that_the_origin_swallows_is_made_again() {
+    let mut world = star_world(1, &Config::default());
+    world.origin_silent = true;
+    world.run_for(seconds(2));
+    world.origin_silent = false;
+    world.run_for(seconds(12));
+    world.assert_played(0, 2, 9);
+}

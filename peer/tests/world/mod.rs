@@ -45,6 +45,8 @@ pub(crate) struct World {
     pub(crate) segments: BTreeMap<u64, (Vec<u8>, SignedDigest)>,
     pub(crate) origin_bytes: u64,
     pub(crate) origin_down: bool,
+    /// It takes requests and never answers them.
+    pub(crate) origin_silent: bool,
     /// Chunks sent by an honest viewer that are not what the origin published.
     pub(crate) bad_relayed: u64,
     /// Who gets a new digest from the server.
@@ -115,6 +117,7 @@ impl World {
             segments: BTreeMap::new(),
             origin_bytes: 0,
             origin_down: false,
+            origin_silent: false,
             bad_relayed: 0,
             roots: BTreeSet::new(),
             log: Vec::new(),
@@ -330,6 +333,9 @@ impl World {
     }
 
     fn fetch(&mut self, who: usize, fetch: FetchId, id: ObjectId, range: Option<(u32, u32)>) {
+        if self.origin_silent {
+            return;
+        }
         let at = self.now + ORIGIN_LATENCY;
         let Some((bytes, _)) = self.segments.get(&id.msn).filter(|_| !self.origin_down) else {
             let failure = if self.origin_down {
