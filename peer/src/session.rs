@@ -113,7 +113,7 @@ impl Engine {
             // The server may introduce the same peer again: it closes idle links as well.
             ServerMessage::Disconnect { peer } => self.close_link(peer, now),
             ServerMessage::Peers { enabled } => self.on_peers(enabled, now),
-            ServerMessage::OriginTiming { ttfb_ms, rate, .. } => {
+            ServerMessage::OriginTiming { ttfb_ms, rate } => {
                 self.origin.set_pooled(Duration::from_millis(ttfb_ms.into()), rate);
             }
             // The shell's own matters.

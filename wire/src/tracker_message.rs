@@ -372,8 +372,6 @@ pub enum ServerMessage {
         ttfb_ms: u32,
         /// Low quantile of the rate after it.
         rate: BitRate,
-        /// Fallback requests are paced: the origin is slow for everybody.
-        paced: bool,
     },
     /// Come back after this time: the server is about to stop.
     Reconnect {
