@@ -24,11 +24,10 @@
 //! - **No mDNS**: host candidates are plain addresses, exchanged between introduced peers only;
 //!   a browser's `.local` candidates need no resolver, as it reaches our host candidate.
 //!
-//! `benches/data_channel` measures it beside the bare core with the smallest fast driver. On two
-//! shared cores, loopback, one link, both ends: messages of three chunks (48 KiB) go at 363 MB/s
-//! for 2.8 CPU s per GB, as with the bare core (322 MB/s, 2.6); of one chunk (16 KiB) at 130 MB/s
-//! for 7.8 (bare: 326 MB/s, 2.7), as the crate wakes its driver per message. A viewer's few MB/s
-//! do not pay for a driver of our own, and several chunks in one message get the difference back.
+//! `benches/data_channel` measures it beside the bare core with the smallest fast driver (figures
+//! in BENCHMARKS.md): with three chunks to a message it is as fast and as cheap; with one it costs
+//! three times the CPU, as the crate wakes its driver per message. A viewer's few MB/s do not pay
+//! for a driver of our own.
 //!
 //! # What is still to be sent
 //!
