@@ -66,15 +66,14 @@ fn engine(signer: &OriginSigner, encoded: &Bytes, object: ObjectId, children: u6
     let rendition = RenditionId(0);
     input(Input::Server(ServerMessage::Plan { version: 1, rendition, substreams: 8, assignments }));
     for k in (0..8).map(Substream) {
-        let message = PeerMessage::Subscribed { substream: k, from: object }.encode();
+        let message = PeerMessage::Subscribed { substream: k, from: object };
         input(Input::LinkMessage { peer: PARENT, message });
         for child in 0..children {
-            let subscribe = PeerMessage::Subscribe { substream: k, from: object, weight: 0 };
-            let peer = PeerId(10 + child);
-            input(Input::LinkMessage { peer, message: subscribe.encode() });
+            let message = PeerMessage::Subscribe { substream: k, from: object, weight: 0 };
+            input(Input::LinkMessage { peer: PeerId(10 + child), message });
         }
     }
-    let message = PeerMessage::Digest(encoded.clone()).encode();
+    let message = PeerMessage::Digest(encoded.clone());
     input(Input::LinkMessage { peer: PARENT, message });
     while engine.poll_output().is_some() {}
     engine
@@ -83,10 +82,11 @@ fn engine(signer: &OriginSigner, encoded: &Bytes, object: ObjectId, children: u6
 fn feed(engine: &mut Engine, messages: &[Bytes]) -> u64 {
     let mut sent = 0;
     for message in messages {
-        engine.handle(Input::LinkMessage { peer: PARENT, message: message.clone() }, NOW);
+        let message = PeerMessage::decode(message.clone()).expect("a chunk");
+        engine.handle(Input::LinkMessage { peer: PARENT, message }, NOW);
         while let Some(output) = engine.poll_output() {
             if let Output::Send { peer, message } = output {
-                sent += message.len() as u64;
+                sent += message.encode().len() as u64;
                 engine.handle(Input::LinkBuffered { peer, bytes: 0 }, NOW);
             }
         }
@@ -104,7 +104,7 @@ fn chunk_path(c: &mut Criterion) {
         .map(|chunk| {
             let chunks = ChunkRange::new(chunk, 1);
             let (start, len) = digest.byte_range(chunks);
-            let payload = Bytes::copy_from_slice(&bytes[start as usize..(start + len) as usize]);
+            let payload = bytes[start as usize..(start + len) as usize].to_vec().into();
             let object = digest.object;
             PeerMessage::Chunk { object, chunks, held: Duration::ZERO, payload }.encode()
         })

@@ -12,6 +12,12 @@ pub struct Config {
     pub upload_cap: Option<BitRate>,
     /// Upload assumed until it is learned: the low side of cable.
     pub upload_prior: BitRate,
+    /// The learned upload stays above this, so that it can be learned again.
+    pub upload_min: BitRate,
+    /// Bytes per chunk until a digest tells.
+    pub chunk_size_prior: u32,
+    /// Length of a segment in bytes until a digest tells.
+    pub segment_bytes_prior: u32,
     /// Bytes of chunks kept: two minutes at 4 Mbit/s, what a player may come back to.
     pub store_bytes_max: usize,
     /// Unverified bytes kept per neighbour while a digest is on its way: two segments' runs of the
@@ -36,6 +42,8 @@ pub struct Config {
     pub origin_ttfb_prior: Duration,
     /// Rate of the origin until it has been measured.
     pub origin_rate_prior: BitRate,
+    /// Answers of the origin that are shorter say nothing of its rate.
+    pub rate_sample_bytes_min: u64,
     /// Least time that a run is waited for before it is repaired, beyond its usual lag.
     pub repair_wait_min: Duration,
     /// Time between pings of a neighbour: the round trip changes slowly.
@@ -53,6 +61,9 @@ impl Default for Config {
             share: ShareMode::Share,
             upload_cap: None,
             upload_prior: BitRate::from_bps(10_000_000),
+            upload_min: BitRate::from_bps(200_000),
+            chunk_size_prior: shoal_wire::CHUNK_SIZE,
+            segment_bytes_prior: 2_000_000,
             store_bytes_max: 64 << 20,
             unverified_bytes_max: 256 << 10,
             links_max: 32,
@@ -64,6 +75,7 @@ impl Default for Config {
             fallback_lead_min: Duration::from_millis(500),
             origin_ttfb_prior: Duration::from_millis(200),
             origin_rate_prior: BitRate::from_bps(20_000_000),
+            rate_sample_bytes_min: 64 << 10,
             repair_wait_min: Duration::from_millis(200),
             ping_interval: Duration::from_secs(2),
             origin_hedge_min: Duration::from_secs(1),

@@ -11,9 +11,10 @@ use crate::request::Request;
 use crate::session::Session;
 use crate::store::Store;
 use crate::uplink::Uplink;
+use crate::verify::{CheckSignature, Verifier};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use bytes::Bytes;
 use core::time::Duration;
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -26,7 +27,7 @@ use shoal_wire::{
 pub(crate) struct Echo {
     pub(crate) at: Instant,
     pub(crate) peer: PeerId,
-    pub(crate) message: Bytes,
+    pub(crate) message: PeerMessage,
     pub(crate) wait: Duration,
     pub(crate) left: u8,
 }
@@ -53,16 +54,27 @@ pub struct Engine {
     pub(crate) origin: Origin,
     pub(crate) echoes: VecDeque<Echo>,
     pub(crate) counters: Counters,
+    pub(crate) verifier: Box<dyn Verifier>,
     outputs: VecDeque<Output>,
 }
 
 impl Engine {
     /// An engine for `stream`. The same settings, seed and inputs give the same outputs.
     pub fn new(stream: StreamName, config: Config, seed: u64) -> Self {
+        Self::with_verifier(stream, config, seed, Box::new(CheckSignature))
+    }
+
+    /// The same, with another way to check signatures.
+    pub fn with_verifier(
+        stream: StreamName,
+        config: Config,
+        seed: u64,
+        verifier: Box<dyn Verifier>,
+    ) -> Self {
         Self {
             stream,
             share: config.share,
-            uplink: Uplink::new(config.upload_prior, config.upload_cap),
+            uplink: Uplink::new(&config),
             config,
             rng: Xoshiro256PlusPlus::seed_from_u64(seed),
             peers_enabled: true,
@@ -77,6 +89,7 @@ impl Engine {
             origin: Origin::new(),
             echoes: VecDeque::new(),
             counters: Counters::default(),
+            verifier,
             outputs: VecDeque::new(),
         }
     }
@@ -96,6 +109,7 @@ impl Engine {
             Input::LinkUp { peer } => self.on_link_up(peer, now),
             Input::LinkDown { peer } => self.on_link_down(peer, now),
             Input::LinkMessage { peer, message } => self.on_link_message(peer, message, now),
+            Input::LinkInvalid { peer } => self.on_link_invalid(peer, now),
             Input::LinkBuffered { peer, bytes } => self.on_link_buffered(peer, bytes, now),
             Input::OriginStarted { fetch, total_len, offset } => {
                 self.on_origin_started(fetch, total_len, offset, now);
@@ -164,7 +178,7 @@ impl Engine {
             }
         }
         for peer in due {
-            self.tell(peer, &PeerMessage::Ping(nonce));
+            self.tell(peer, PeerMessage::Ping(nonce));
         }
     }
 
@@ -173,8 +187,8 @@ impl Engine {
     }
 
     /// Sends a message to a neighbour; control messages do not wait in the uplink's queue.
-    pub(crate) fn tell(&mut self, peer: PeerId, message: &PeerMessage) {
-        self.push(Output::Send { peer, message: message.encode() });
+    pub(crate) fn tell(&mut self, peer: PeerId, message: PeerMessage) {
+        self.push(Output::Send { peer, message });
     }
 
     pub(crate) fn tell_server(&mut self, message: ClientMessage) {

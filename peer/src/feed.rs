@@ -4,6 +4,7 @@
 //! border is fixed when the new one has confirmed.
 
 use crate::clock::Clocks;
+use crate::config::Config;
 use alloc::vec::Vec;
 use core::time::Duration;
 use shoal_wire::{Instant, ObjectId, Part, PeerId, Substream};
@@ -96,7 +97,7 @@ pub(crate) struct Rendition {
 }
 
 impl Rendition {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         Self {
             first: None,
             newest: None,
@@ -105,7 +106,7 @@ impl Rendition {
             clocks: Clocks::default(),
             // Until a digest tells: short, so that deadlines err early, and of a usual size.
             segment_len: Duration::from_secs(1),
-            segment_bytes: 2_000_000,
+            segment_bytes: config.segment_bytes_prior,
         }
     }
 

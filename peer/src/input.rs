@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use core::time::Duration;
-use shoal_wire::{BitRate, ObjectId, PeerId, RenditionId, ServerMessage, ShareMode};
+use shoal_wire::{BitRate, ObjectId, PeerId, PeerMessage, RenditionId, ServerMessage, ShareMode};
 
 /// A player's request for an object, named by the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,12 +82,17 @@ pub enum Input {
         /// The other end.
         peer: PeerId,
     },
-    /// A message from a neighbour.
+    /// A message from a neighbour, read by the shell.
     LinkMessage {
         /// The neighbour.
         peer: PeerId,
-        /// The bytes, not yet read.
-        message: Bytes,
+        /// The message.
+        message: PeerMessage,
+    },
+    /// A neighbour sent bytes that are no message.
+    LinkInvalid {
+        /// The neighbour.
+        peer: PeerId,
     },
     /// How much of what was sent to a neighbour still waits in the transport.
     LinkBuffered {

@@ -25,6 +25,7 @@ mod serve;
 mod session;
 mod store;
 mod uplink;
+mod verify;
 
 pub use config::Config;
 pub use engine::Engine;
@@ -32,3 +33,4 @@ pub use feed::Parent;
 pub use input::{ByteRange, FetchId, Input, OriginFailure, RequestId};
 pub use output::{FallbackReason, Offence, Output};
 pub use report::{NeighbourStatus, Status, SubstreamStatus};
+pub use verify::{CheckSignature, Verifier};

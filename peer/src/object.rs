@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
-use shoal_wire::{ChunkRange, Instant, PeerId, SignedDigest, Substream};
+use shoal_wire::{ChunkRange, Instant, Payload, PeerId, SignedDigest, Substream};
 
 /// Who was asked for a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(crate) enum Cell {
 pub(crate) struct Unverified {
     pub(crate) peer: PeerId,
     pub(crate) chunks: ChunkRange,
-    pub(crate) payload: Bytes,
+    pub(crate) payload: Payload,
 }
 
 /// The chunks of one substream in this object.

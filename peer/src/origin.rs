@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::input::FetchId;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use bytes::BytesMut;
 use core::time::Duration;
 use shoal_wire::{BitRate, ByteSize, Instant, ObjectId};
 
@@ -13,8 +14,6 @@ use shoal_wire::{BitRate, ByteSize, Instant, ObjectId};
 const SAMPLES_MAX: usize = 32;
 /// Fewer samples than this tell less than the prior.
 const SAMPLES_MIN: usize = 4;
-/// Smaller answers say nothing of the rate.
-const RATE_SAMPLE_BYTES_MIN: u64 = 64 * 1024;
 
 /// An open fetch.
 #[derive(Debug)]
@@ -23,7 +22,7 @@ pub(crate) struct Fetch {
     /// Where `tail` begins in the object.
     pub(crate) base: u32,
     /// Bytes that do not fill a chunk yet, or all of them while no digest is known.
-    pub(crate) tail: Vec<u8>,
+    pub(crate) tail: BytesMut,
     started_at: Instant,
     first_byte_at: Option<Instant>,
     hedged: bool,
@@ -64,7 +63,7 @@ impl Origin {
         let fetch = Fetch {
             object,
             base,
-            tail: Vec::new(),
+            tail: BytesMut::new(),
             started_at: now,
             first_byte_at: None,
             hedged: false,
@@ -137,9 +136,9 @@ impl Origin {
     }
 
     /// The fetch ended well: its rate counts.
-    pub(crate) fn note_done(&mut self, fetch: &Fetch, now: Instant) {
+    pub(crate) fn note_done(&mut self, fetch: &Fetch, config: &Config, now: Instant) {
         if let Some(first) = fetch.first_byte_at
-            && fetch.bytes >= RATE_SAMPLE_BYTES_MIN
+            && fetch.bytes >= config.rate_sample_bytes_min
         {
             let elapsed = (now - first).max(Duration::from_micros(100));
             remember(&mut self.rates, ByteSize::from_bytes(fetch.bytes).per(elapsed));
@@ -227,7 +226,7 @@ mod tests {
             origin.note_started(id, start + Duration::from_millis(5 + i));
             origin.note_bytes(id, 100_000);
             let fetch = origin.close(id).expect("open");
-            origin.note_done(&fetch, start + Duration::from_millis(105 + i));
+            origin.note_done(&fetch, &config, start + Duration::from_millis(105 + i));
         }
         assert_eq!(origin.expected(0, &config), Duration::from_millis(12));
         assert_eq!(origin.expected(1_000_000, &config), Duration::from_millis(1012));

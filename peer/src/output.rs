@@ -3,7 +3,7 @@
 use crate::input::{FetchId, OriginFailure, RequestId};
 use alloc::sync::Arc;
 use bytes::Bytes;
-use shoal_wire::{ClientMessage, ObjectId, PeerId, SignedDigest};
+use shoal_wire::{ClientMessage, ObjectId, PeerId, PeerMessage, SignedDigest};
 
 /// Why bytes that peers should have brought are fetched from the origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,7 +89,7 @@ pub enum Output {
         /// The neighbour.
         peer: PeerId,
         /// The message.
-        message: Bytes,
+        message: PeerMessage,
     },
     /// A digest was checked: the playlist can show its object.
     Published(Arc<SignedDigest>),

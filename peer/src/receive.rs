@@ -9,25 +9,28 @@ use crate::object::{Asked, Cell, Unverified};
 use crate::output::{Offence, Output};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use core::time::Duration;
 use shoal_wire::peer_message::Holding;
 use shoal_wire::{
-    ChunkRange, ClientMessage, Instant, ObjectId, PeerId, PeerMessage, SignedDigest, Substream,
+    ChunkRange, ClientMessage, Instant, ObjectId, Payload, PeerId, PeerMessage, SignedDigest,
+    Substream,
 };
 
 /// First wait before a failed fetch is tried again; it doubles up to sixteen times this.
 const RETRY_WAIT: Duration = Duration::from_millis(100);
 
 impl Engine {
-    pub(crate) fn on_link_message(&mut self, peer: PeerId, message: Bytes, now: Instant) {
+    pub(crate) fn on_link_invalid(&mut self, peer: PeerId, now: Instant) {
+        if self.neighbours.contains_key(&peer) {
+            self.cut_off(peer, Offence::BadMessage, None, now);
+        }
+    }
+
+    pub(crate) fn on_link_message(&mut self, peer: PeerId, message: PeerMessage, now: Instant) {
         if !self.neighbours.contains_key(&peer) {
             return;
         }
-        let Ok(message) = PeerMessage::decode(message) else {
-            self.cut_off(peer, Offence::BadMessage, None, now);
-            return;
-        };
         match message {
             PeerMessage::Subscribe { substream, from, weight } => {
                 self.on_subscribe(peer, substream, from, weight, now);
@@ -49,7 +52,7 @@ impl Engine {
             PeerMessage::End { object, substream, .. } => self.on_end(peer, object, substream, now),
             PeerMessage::Late { object, chunks } => self.on_late(peer, object, chunks, now),
             PeerMessage::Forget { rendition } => self.on_forget(peer, rendition),
-            PeerMessage::Ping(nonce) => self.tell(peer, &PeerMessage::Pong(nonce)),
+            PeerMessage::Ping(nonce) => self.tell(peer, PeerMessage::Pong(nonce)),
             PeerMessage::Pong(nonce) => self.on_pong(peer, nonce, now),
             PeerMessage::Bye => self.close_link(peer, now),
         }
@@ -178,8 +181,8 @@ impl Engine {
         if self.session.keys.is_empty() {
             return;
         }
-        let digest = match SignedDigest::decode(encoded, &self.session.keys) {
-            Ok(digest) if digest.stream == self.stream => Arc::new(digest),
+        let digest = match self.verifier.verify(&encoded, &self.session.keys) {
+            Ok(digest) if digest.stream == self.stream => digest,
             Ok(_) | Err(_) => {
                 if let Some(peer) = from {
                     self.cut_off(peer, Offence::BadDigest, None, now);
@@ -247,7 +250,7 @@ impl Engine {
             self.store.note_removed(whole.len());
             let fetch = self.origin.open(id, None, now);
             if let Some(open) = self.origin.fetch_mut(fetch) {
-                open.tail = whole.to_vec();
+                open.tail.extend_from_slice(&whole);
             }
             self.cut_chunks(fetch, now);
             self.drop_fetch(fetch);
@@ -271,7 +274,7 @@ impl Engine {
         peer: PeerId,
         id: ObjectId,
         chunks: ChunkRange,
-        payload: Bytes,
+        payload: Payload,
         now: Instant,
     ) {
         let Some(digest) = self.store.object(&id).and_then(|o| o.digest.clone()) else {
@@ -310,7 +313,7 @@ impl Engine {
         peer: PeerId,
         id: ObjectId,
         chunks: ChunkRange,
-        payload: Bytes,
+        payload: Payload,
         now: Instant,
     ) {
         let wanted = self.renditions.get(&id.rendition).is_some_and(|r| r.wants(&id));
@@ -460,7 +463,7 @@ impl Engine {
         if into != 0 {
             // The answer begins inside a chunk: its rest is of no use.
             let skip = ((digest.chunk_size - into) as usize).min(open.tail.len());
-            open.tail.drain(..skip);
+            open.tail.advance(skip);
             open.base += u32::try_from(skip).ok()?;
             if open.base % digest.chunk_size != 0 {
                 return None;
@@ -471,8 +474,7 @@ impl Engine {
         if len == 0 || open.tail.len() < len {
             return None;
         }
-        let bytes = Bytes::copy_from_slice(&open.tail[..len]);
-        open.tail.drain(..len);
+        let bytes = open.tail.split_to(len).freeze();
         open.base += u32::try_from(len).ok()?;
         Some((chunk, bytes))
     }
@@ -498,7 +500,7 @@ impl Engine {
         let Some(open) = self.origin.close(fetch) else {
             return;
         };
-        self.origin.note_done(&open, now);
+        self.origin.note_done(&open, &self.config, now);
         let id = open.object;
         let Some(object) = self.store.object_mut(&id) else {
             return;
@@ -517,7 +519,7 @@ impl Engine {
             return;
         }
         object.total_len = u32::try_from(open.tail.len()).ok();
-        let whole = Bytes::from(open.tail);
+        let whole = open.tail.freeze();
         self.store.note_bytes(whole.len());
         if let Some(object) = self.store.object_mut(&id) {
             object.undigested = Some(whole);

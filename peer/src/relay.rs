@@ -31,7 +31,7 @@ impl Engine {
             return;
         };
         neighbour.children.insert(key, child);
-        self.tell(peer, &PeerMessage::Subscribed { substream, from });
+        self.tell(peer, PeerMessage::Subscribed { substream, from });
         let known: Vec<ObjectId> = self
             .store
             .from(from)
@@ -126,7 +126,7 @@ impl Engine {
             return;
         }
         neighbour.note_holding(*object, Holding::Digest);
-        self.tell(peer, &PeerMessage::Digest(digest.encoded().clone()));
+        self.tell(peer, PeerMessage::Digest(digest.encoded().clone()));
     }
 
     /// Queues a verified chunk for the children of its substream.
@@ -184,16 +184,15 @@ impl Engine {
         let peers: Vec<PeerId> = children.map(|(peer, _)| *peer).collect();
         for peer in peers {
             for chunks in &missing {
-                self.tell(peer, &PeerMessage::Late { object, chunks: *chunks });
+                self.tell(peer, PeerMessage::Late { object, chunks: *chunks });
             }
         }
     }
 
     pub(crate) fn tell_all(&mut self, message: &PeerMessage) {
-        let encoded = message.encode();
         let peers: Vec<PeerId> = self.neighbours.keys().copied().collect();
         for peer in peers {
-            self.push(crate::output::Output::Send { peer, message: encoded.clone() });
+            self.tell(peer, message.clone());
         }
     }
 }

@@ -174,7 +174,7 @@ impl Engine {
         let feeding = |peer: &PeerId| !rendition.fed_by(*peer).is_empty();
         let feeding: Vec<PeerId> = peers.into_iter().filter(feeding).collect();
         for peer in feeding {
-            self.tell(peer, &PeerMessage::Cancel { object, chunks });
+            self.tell(peer, PeerMessage::Cancel { object, chunks });
         }
     }
 
@@ -327,10 +327,10 @@ impl Engine {
         let parent = self.renditions.get(&id.rendition).and_then(|r| r.feed(k)?.current.peer());
         for chunks in missing {
             let chunks = *chunks;
-            self.tell(peer, &PeerMessage::Fetch { object: id, chunks });
+            self.tell(peer, PeerMessage::Fetch { object: id, chunks });
             // The parent may only be slow: without this, its chunks would come as well.
             if let Some(parent) = parent.filter(|parent| *parent != peer) {
-                self.tell(parent, &PeerMessage::Cancel { object: id, chunks });
+                self.tell(parent, PeerMessage::Cancel { object: id, chunks });
             }
         }
     }

@@ -111,7 +111,7 @@ impl Engine {
         self.tell_server(ClientMessage::Unwatch { rendition });
         let peers: Vec<_> = self.neighbours.keys().copied().collect();
         for peer in peers {
-            self.tell(peer, &shoal_wire::PeerMessage::Forget { rendition });
+            self.tell(peer, shoal_wire::PeerMessage::Forget { rendition });
         }
         let idle: Vec<_> =
             self.store.incomplete().into_iter().filter(|id| id.rendition == rendition).collect();

@@ -4,10 +4,9 @@ use crate::engine::{Echo, Engine};
 use crate::output::Output;
 use crate::uplink::Why;
 use alloc::vec::Vec;
-use bytes::Bytes;
 use core::time::Duration;
 use shoal_wire::peer_message::{CHUNK_HEADER_BYTES, MESSAGE_BYTES_MAX};
-use shoal_wire::{ChunkRange, Instant, ObjectId, PeerId, PeerMessage, Substream};
+use shoal_wire::{ChunkRange, Instant, ObjectId, Payload, PeerId, PeerMessage, Substream};
 
 /// Pushed chunks of an object this old would be too late for anybody.
 const PUSH_AGE_MAX: Duration = Duration::from_secs(30);
@@ -45,7 +44,7 @@ impl Engine {
             }
         }
         for chunks in refused {
-            self.tell(peer, &PeerMessage::Refuse { object, chunks });
+            self.tell(peer, PeerMessage::Refuse { object, chunks });
         }
     }
 
@@ -68,9 +67,10 @@ impl Engine {
 
     /// Sends chunks while the pacer and the transport have room.
     pub(crate) fn pump(&mut self, now: Instant) {
-        let backlog_max = self.uplink.backlog_max(shoal_wire::CHUNK_SIZE);
+        let usual = self.config.chunk_size_prior;
+        let backlog_max = self.uplink.backlog_max(usual);
         // No single link may hold up the others.
-        let link_max = u32::try_from(backlog_max / 2).unwrap_or(u32::MAX).max(64 * 1024);
+        let link_max = u32::try_from(backlog_max / 2).unwrap_or(u32::MAX).max(usual * 4);
         while self.uplink.free_at() <= now && self.backlog(now) < backlog_max {
             let neighbours = &self.neighbours;
             let open = |peer: PeerId| {
@@ -82,7 +82,7 @@ impl Engine {
             };
             let (peer, object, why) = (job.peer, job.object, job.why);
             let chunk_size = self.store.object(&object).and_then(|o| o.digest.as_ref());
-            let chunk_size = chunk_size.map_or(shoal_wire::CHUNK_SIZE, |d| d.chunk_size);
+            let chunk_size = chunk_size.map_or(usual, |d| d.chunk_size);
             let count = (MESSAGE_BYTES_MAX - CHUNK_HEADER_BYTES) / chunk_size as usize;
             let range = job.take(u32::try_from(count).unwrap_or(1).max(1));
             let ends = if job.is_drained() { core::mem::take(&mut job.ends) } else { Vec::new() };
@@ -116,22 +116,22 @@ impl Engine {
         let too_late = why != Why::Pulled && now - object.known_at > PUSH_AGE_MAX;
         let held: Vec<_> = chunks.indices().filter_map(|c| object.held(c, now)).collect();
         if too_late || held.len() != chunks.count as usize {
-            self.tell(peer, &PeerMessage::Refuse { object: id, chunks });
+            self.tell(peer, PeerMessage::Refuse { object: id, chunks });
             return;
         }
         let waited = held.first().map_or(Duration::ZERO, |(_, waited)| *waited);
-        let payload: Bytes = match held.as_slice() {
-            [(only, _)] => (*only).clone(),
-            several => several.iter().flat_map(|(bytes, _)| bytes.iter().copied()).collect(),
-        };
+        let mut payload = Payload::default();
+        for (bytes, _) in &held {
+            payload.push((*bytes).clone());
+        }
         let len = payload.len() as u64;
-        let message = PeerMessage::Chunk { object: id, chunks, held: waited, payload }.encode();
+        let message = PeerMessage::Chunk { object: id, chunks, held: waited, payload };
         if let Some(neighbour) = self.neighbours.get_mut(&peer) {
-            let wire_len = u32::try_from(message.len()).unwrap_or(u32::MAX);
             if neighbour.buffered == 0 {
                 neighbour.drained_at = now;
             }
-            neighbour.buffered = neighbour.buffered.saturating_add(wire_len);
+            let added = u32::try_from(len).unwrap_or(u32::MAX);
+            neighbour.buffered = neighbour.buffered.saturating_add(added);
             neighbour.sent += len;
         }
         self.counters.to_peers += len;
@@ -144,7 +144,7 @@ impl Engine {
             return;
         };
         let count = u16::try_from(entry.run_chunks(k).count).unwrap_or(u16::MAX);
-        let message = PeerMessage::End { object, substream: k, count }.encode();
+        let message = PeerMessage::End { object, substream: k, count };
         let Some(neighbour) = self.neighbours.get(&peer) else {
             return;
         };

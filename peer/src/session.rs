@@ -125,7 +125,7 @@ impl Engine {
     }
 
     pub(crate) fn rendition_mut(&mut self, rendition: RenditionId) -> &mut Rendition {
-        self.renditions.entry(rendition).or_insert_with(Rendition::new)
+        self.renditions.entry(rendition).or_insert_with(|| Rendition::new(&self.config))
     }
 
     /// A player asked for `object`: its rendition is watched from there on.
@@ -311,7 +311,7 @@ impl Engine {
         // Older objects are with the neighbours, if there are any.
         feed.root_from = if alone { None } else { frontier };
         if let (Parent::Peer(parent), Some(until)) = (old, frontier) {
-            self.tell(parent, &PeerMessage::Unsubscribe { substream: k, until });
+            self.tell(parent, PeerMessage::Unsubscribe { substream: k, until });
         }
     }
 
@@ -361,7 +361,7 @@ impl Engine {
         }
         for (substream, from) in asks {
             let weight = self.descendants(rendition, substream);
-            self.tell(peer, &PeerMessage::Subscribe { substream, from, weight });
+            self.tell(peer, PeerMessage::Subscribe { substream, from, weight });
         }
     }
 
@@ -390,7 +390,7 @@ impl Engine {
         if feed.next.is_none_or(|next| next.peer != peer) {
             if feed.current != Parent::Peer(peer) {
                 // The plan has changed since it was asked.
-                self.tell(peer, &PeerMessage::Unsubscribe { substream, until: from });
+                self.tell(peer, PeerMessage::Unsubscribe { substream, until: from });
             }
             return;
         }
@@ -400,7 +400,7 @@ impl Engine {
         if let Parent::Peer(old) = old
             && old != peer
         {
-            self.tell(old, &PeerMessage::Unsubscribe { substream, until: from });
+            self.tell(old, PeerMessage::Unsubscribe { substream, until: from });
         }
         self.delay_repair(substream, from, now);
     }
@@ -411,7 +411,7 @@ impl Engine {
         let mut holdings: Vec<_> = newest.filter_map(|entry| holding_of(entry, serves)).collect();
         holdings.truncate(HAVES_ON_LINK_UP_MAX);
         for (object, holding) in holdings {
-            self.tell(peer, &PeerMessage::Have { object, holding });
+            self.tell(peer, PeerMessage::Have { object, holding });
         }
     }
 }

@@ -6,6 +6,7 @@
 //! first: nobody else waits for it, and its player needs the oldest next. The rate is learned only while there is more to send
 //! than goes out; it never passes the viewer's cap.
 
+use crate::config::Config;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::cmp::{Ordering, Reverse};
@@ -20,8 +21,6 @@ const BURST: Duration = Duration::from_millis(10);
 /// Transport backlog beyond two chunks, as time at the learned rate: covers the round trip.
 const BACKLOG: Duration = Duration::from_millis(60);
 const BACKLOG_CHUNKS: u64 = 2;
-/// The learned rate stays above this, so that it can be learned again.
-const RATE_MIN: BitRate = BitRate::from_bps(200_000);
 
 /// Why chunks are sent, in order of precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +52,7 @@ pub(crate) struct Job {
 pub(crate) struct Uplink {
     jobs: Vec<Job>,
     rate: BitRate,
+    rate_min: BitRate,
     cap: Option<BitRate>,
     free_at: Instant,
     window_start: Instant,
@@ -63,11 +63,12 @@ pub(crate) struct Uplink {
 }
 
 impl Uplink {
-    pub(crate) const fn new(prior: BitRate, cap: Option<BitRate>) -> Self {
+    pub(crate) const fn new(config: &Config) -> Self {
         Self {
             jobs: Vec::new(),
-            rate: prior,
-            cap,
+            rate: config.upload_prior,
+            rate_min: config.upload_min,
+            cap: config.upload_cap,
             free_at: Instant::ZERO,
             window_start: Instant::ZERO,
             window_bytes: 0,
@@ -186,7 +187,7 @@ impl Uplink {
         if busy && self.queue_grew {
             self.rate = BitRate::from_bps(self.rate.as_bps() * 7 / 8);
         }
-        self.rate = self.rate.max(RATE_MIN);
+        self.rate = self.rate.max(self.rate_min);
         self.window_start = now;
         self.window_bytes = 0;
         self.window_backlog = backlog;
@@ -238,7 +239,8 @@ mod tests {
     }
 
     fn uplink() -> Uplink {
-        Uplink::new(BitRate::from_bps(8_000_000), None)
+        let upload_prior = BitRate::from_bps(8_000_000);
+        Uplink::new(&Config { upload_prior, ..Config::default() })
     }
 
     #[test]

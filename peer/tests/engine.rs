@@ -214,7 +214,7 @@ fn garbage_from_the_server_and_unknown_links_change_nothing() {
     let digest = vec![0u8; 300].into();
     engine.handle(Input::Server(ServerMessage::Digest { digest }), now);
     engine.handle(Input::LinkUp { peer: peer_id(3) }, now);
-    engine.handle(Input::LinkMessage { peer: peer_id(3), message: vec![1].into() }, now);
+    engine.handle(Input::LinkInvalid { peer: peer_id(3) }, now);
     engine.handle(Input::LinkDown { peer: peer_id(3) }, now);
     let status = engine.status(now);
     assert_eq!((status.neighbours.len(), status.objects), (0, 0));
@@ -249,7 +249,7 @@ proptest! {
             if let Some(first) = message.first_mut() {
                 *first = kind;
             }
-            world.input(0, Input::LinkMessage { peer, message: message.into() });
+            world.receive(0, peer, message.into());
         }
         world.run_for(seconds(6));
         world.assert_played(0, 4, 6);
@@ -266,7 +266,7 @@ fn chunks_for_unknown_objects_are_bounded() {
         let payload = vec![1u8; 16 * 1024].into();
         let chunks = shoal_wire::ChunkRange::new(0, 1);
         let chunk = PeerMessage::Chunk { object: object(msn), chunks, held: seconds(0), payload };
-        world.input(0, Input::LinkMessage { peer: peer_id(1), message: chunk.encode() });
+        world.input(0, Input::LinkMessage { peer: peer_id(1), message: chunk });
     }
     let status = world.viewers[0].engine.status(world.now);
     assert!(status.objects <= 256 && status.store_bytes <= before + SEGMENT_BYTES);
@@ -289,7 +289,7 @@ fn a_message_of_the_wrong_length_costs_the_link_and_is_counted() {
             1 => short_chunk(newest),
             _ => oversized.clone().into(),
         };
-        world.input(0, Input::LinkMessage { peer: peer_id(1), message });
+        world.receive(0, peer_id(1), message);
         let status = world.viewers[0].engine.status(world.now);
         assert_eq!((status.cut_off, status.neighbours.len()), (1, 0), "case {kind}");
         world.run_for(seconds(8));

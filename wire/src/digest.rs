@@ -17,8 +17,8 @@ const VERSION: u8 = 1;
 const SIGNING_CONTEXT: &[u8] = b"shoal digest 1\0";
 const SIGNATURE_BYTES: usize = 64;
 const FLAG_END_OF_STREAM: u8 = 1;
-/// Chunks may be this small: below it, hashes and headers outweigh the media.
-pub const CHUNK_SIZE_MIN: u32 = 256;
+/// Chunks may be this small, one block of the hash: below it, hashes outweigh the media.
+pub const CHUNK_SIZE_MIN: u32 = 64;
 /// Chunks may be this large: one must fit a data channel message of 65,536 bytes with its header.
 pub const CHUNK_SIZE_MAX: u32 = 60 * 1024;
 /// Most chunks in an object: its digest then fits one data channel message. Larger objects get

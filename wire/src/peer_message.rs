@@ -6,6 +6,7 @@
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::{DIGEST_BYTES_MAX, read_object, write_object};
 use crate::id::{ChunkRange, ObjectId, RenditionId, Substream};
+use crate::payload::Payload;
 use crate::{OBJECT_BYTES_MAX, SUBSTREAMS_MAX};
 use bytes::Bytes;
 use core::time::Duration;
@@ -85,7 +86,7 @@ pub enum PeerMessage {
         /// How long the sender held the first of them before sending, to the millisecond.
         held: Duration,
         /// Their bytes, one after the other.
-        payload: Bytes,
+        payload: Payload,
     },
     /// An encoded, signed digest. Not yet checked: see `SignedDigest::decode`.
     Digest(Bytes),
@@ -144,26 +145,26 @@ const BYE: u8 = 15;
 impl PeerMessage {
     /// The bytes of a data channel message.
     pub fn encode(&self) -> Bytes {
-        let payload_len = match self {
-            Self::Chunk { payload, .. } => payload.len(),
-            Self::Digest(encoded) => encoded.len(),
-            Self::Subscribe { .. }
-            | Self::Subscribed { .. }
-            | Self::Unsubscribe { .. }
-            | Self::Fetch { .. }
-            | Self::Cancel { .. }
-            | Self::Refuse { .. }
-            | Self::Have { .. }
-            | Self::End { .. }
-            | Self::Late { .. }
-            | Self::Forget { .. }
-            | Self::Ping(_)
-            | Self::Pong(_)
-            | Self::Bye => 0,
-        };
-        let mut out = Writer::with_capacity(payload_len + 32);
+        let mut out = Writer::with_capacity(self.encoded_len());
         self.write(&mut out);
         out.into_vec().into()
+    }
+
+    /// Number of bytes that [`Self::encode`] gives.
+    pub fn encoded_len(&self) -> usize {
+        match self {
+            Self::Subscribe { .. } | Self::End { .. } => 1 + 1 + OBJECT_BYTES + 2,
+            Self::Subscribed { .. } | Self::Unsubscribe { .. } => 1 + 1 + OBJECT_BYTES,
+            Self::Fetch { .. } | Self::Cancel { .. } | Self::Refuse { .. } | Self::Late { .. } => {
+                1 + OBJECT_BYTES + 4
+            }
+            Self::Chunk { payload, .. } => CHUNK_HEADER_BYTES + payload.len(),
+            Self::Digest(encoded) => 1 + encoded.len(),
+            Self::Have { .. } => 1 + OBJECT_BYTES + 1,
+            Self::Forget { .. } => 1 + 2,
+            Self::Ping(_) | Self::Pong(_) => 1 + 8,
+            Self::Bye => 1,
+        }
     }
 
     fn write(&self, out: &mut Writer) {
@@ -184,7 +185,10 @@ impl PeerMessage {
             Self::Chunk { object, chunks, held, payload } => {
                 write_object(out.u8(CHUNK), *object);
                 out.u16(short(chunks.first)).u8(u8::try_from(chunks.count).unwrap_or(u8::MAX));
-                out.u16(u16::try_from(held.as_millis()).unwrap_or(u16::MAX)).bytes(payload);
+                out.u16(u16::try_from(held.as_millis()).unwrap_or(u16::MAX));
+                for piece in payload.pieces() {
+                    out.bytes(piece);
+                }
             }
             Self::Digest(encoded) => {
                 out.u8(DIGEST).bytes(encoded);
@@ -310,7 +314,7 @@ fn read_chunk(mut reader: Reader) -> Result<PeerMessage, DecodeError> {
     let object = read_object(&mut reader)?;
     let chunks = ChunkRange::new(reader.u16()?.into(), reader.u8()?.into());
     let held = Duration::from_millis(reader.u16()?.into());
-    let payload = reader.rest();
+    let payload = Payload::from(reader.rest());
     if chunks.is_empty() || chunks.count > CHUNKS_PER_MESSAGE_MAX {
         return Err(DecodeError::OutOfRange("number of chunks"));
     }

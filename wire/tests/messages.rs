@@ -97,6 +97,7 @@ proptest! {
     #[test]
     fn peer_messages_round_trip(message in peer_message()) {
         let encoded = message.encode();
+        prop_assert_eq!(encoded.len(), message.encoded_len());
         prop_assert!(encoded.len() <= MESSAGE_BYTES_MAX);
         prop_assert_eq!(PeerMessage::decode(encoded), Ok(message));
     }
@@ -116,6 +117,7 @@ proptest! {
     #[test]
     fn a_cut_message_is_refused(message in peer_message(), cut in 1usize..16) {
         let encoded = message.encode();
+        prop_assert_eq!(encoded.len(), message.encoded_len());
         let shorter = encoded.slice(..encoded.len().saturating_sub(cut));
         let carries_bytes = matches!(message, PeerMessage::Chunk { .. } | PeerMessage::Digest(_));
         if !carries_bytes {
@@ -222,7 +224,12 @@ fn golden_bytes() {
         (PeerMessage::Cancel { object, chunks }, format!("05 {of_object} 0004 0002")),
         (PeerMessage::Refuse { object, chunks }, format!("06 {of_object} 0004 0002")),
         (
-            PeerMessage::Chunk { object, chunks, held, payload: Bytes::from_static(b"\xaa\xbb") },
+            PeerMessage::Chunk {
+                object,
+                chunks,
+                held,
+                payload: Bytes::from_static(b"\xaa\xbb").into(),
+            },
             format!("07 {of_object} 0004 02 0102 aabb"),
         ),
         (PeerMessage::Digest(Bytes::from_static(b"\xcc")), "08 cc".into()),

@@ -51,7 +51,7 @@ mod tests {
             object: ObjectId::segment(RenditionId(0), Epoch(1), 2),
             chunks: ChunkRange::new(0, 1),
             held: std::time::Duration::ZERO,
-            payload: Bytes::from_static(b"payload"),
+            payload: Bytes::from_static(b"payload").into(),
         }
         .encode();
         let ping = PeerMessage::Ping(7).encode();

@@ -5,7 +5,6 @@
 
 use super::faults::Corruptor;
 use crate::transport::{IceServer, LinkConfig, LinkEvent, Links};
-use bytes::Bytes;
 use shoal_wire::tracker_message::{IceServer as WireIceServer, Signal};
 use shoal_wire::{ClientMessage, PeerId, PeerMessage};
 use std::collections::BTreeSet;
@@ -116,8 +115,8 @@ impl Outside {
     }
 
     /// Sends to a neighbour.
-    pub(crate) fn send(&mut self, peer: PeerId, message: Bytes) {
-        let message = self.corruptor.pass(message);
+    pub(crate) fn send(&mut self, peer: PeerId, message: &PeerMessage) {
+        let message = self.corruptor.pass(message.encode());
         if let Some(links) = &mut self.links
             && let Err(error) = links.send(peer, message)
         {
@@ -145,9 +144,8 @@ impl Outside {
 
     /// Says goodbye to `neighbours` and to the tracker, and hangs up.
     pub(crate) fn leave(&mut self, neighbours: impl Iterator<Item = PeerId>) {
-        let bye = PeerMessage::Bye.encode();
         for peer in neighbours {
-            self.send(peer, bye.clone());
+            self.send(peer, &PeerMessage::Bye);
         }
         self.tell(ClientMessage::Bye);
         self.out = None;

@@ -18,7 +18,8 @@ use crate::tls::Tls;
 use crate::transport::LinkEvent;
 use shoal_peer::{Config, Engine, FetchId, Input, OriginFailure, Output, Parent, RequestId};
 use shoal_wire::{
-    ClientMessage, ObjectId, PROTOCOL, RenditionId, ServerMessage, ShareMode, SignedDigest,
+    ClientMessage, ObjectId, PROTOCOL, PeerMessage, RenditionId, ServerMessage, ShareMode,
+    SignedDigest,
 };
 use std::collections::HashMap;
 use std::time::Duration;
@@ -343,7 +344,10 @@ impl StreamTask {
                 tracing::debug!(%peer, %reason, "link closed");
                 self.feed(Input::LinkDown { peer });
             }
-            LinkEvent::Message { peer, message } => self.feed(Input::LinkMessage { peer, message }),
+            LinkEvent::Message { peer, message } => self.feed(match PeerMessage::decode(message) {
+                Ok(message) => Input::LinkMessage { peer, message },
+                Err(_) => Input::LinkInvalid { peer },
+            }),
             LinkEvent::Drained { peer, buffered_bytes } => {
                 let bytes = u32::try_from(buffered_bytes).unwrap_or(u32::MAX);
                 self.feed(Input::LinkBuffered { peer, bytes });
@@ -376,7 +380,7 @@ impl StreamTask {
                 }
             }
             Output::CloseLink { peer } => self.outside.close(peer),
-            Output::Send { peer, message } => self.outside.send(peer, message),
+            Output::Send { peer, message } => self.outside.send(peer, &message),
             Output::Published(digest) => self.on_published(&digest),
             Output::FellBack { object, reason } => {
                 tracing::debug!(object = object.file_stem(), reason = reason.as_str(), "fell back");

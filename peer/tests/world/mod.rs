@@ -255,6 +255,15 @@ impl World {
         }
     }
 
+    /// A data channel message as a shell takes it: bytes, read at the edge.
+    pub(crate) fn receive(&mut self, who: usize, peer: PeerId, message: Bytes) {
+        let input = match PeerMessage::decode(message) {
+            Ok(message) => Input::LinkMessage { peer, message },
+            Err(_) => Input::LinkInvalid { peer },
+        };
+        self.input(who, input);
+    }
+
     pub(crate) fn input(&mut self, who: usize, input: Input) {
         if !self.viewers[who].alive {
             return;
@@ -360,23 +369,21 @@ impl World {
         self.at(at, Event::Input(who, Input::OriginDone { fetch }));
     }
 
-    fn send(&mut self, from: usize, to: usize, message: Bytes) {
+    fn send(&mut self, from: usize, to: usize, message: PeerMessage) {
         if !self.opened.contains(&(from, to)) {
             return;
         }
         let mut message = message;
-        if let Ok(PeerMessage::Chunk { object, chunks, held, payload }) =
-            PeerMessage::decode(message.clone())
-        {
+        if let PeerMessage::Chunk { object, chunks, held, payload } = &message {
             let (_, digest) = &self.segments[&object.msn];
-            let (start, len) = digest.byte_range(chunks);
+            let (start, len) = digest.byte_range(*chunks);
             let truth = &self.segments[&object.msn].0[start as usize..(start + len) as usize];
             if self.viewers[from].corrupts {
-                let mut bad = payload.to_vec();
+                let mut bad = payload.to_bytes().to_vec();
                 bad[5] ^= 0x55;
-                let payload = bad.into();
-                message = PeerMessage::Chunk { object, chunks, held, payload }.encode();
-            } else if truth != payload {
+                let (object, chunks, held) = (*object, *chunks, *held);
+                message = PeerMessage::Chunk { object, chunks, held, payload: bad.into() };
+            } else if truth != payload.to_bytes() {
                 self.bad_relayed += 1;
             }
         }
