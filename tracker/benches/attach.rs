@@ -15,7 +15,17 @@ use std::time::Duration;
 
 const VIDEO: RenditionId = RenditionId(0);
 
+/// Uplinks of the newcomers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Uplinks {
+    /// 3 to 50 Mbit/s, 12 % only receive.
+    Mixed,
+    /// One and a half times the stream's rate.
+    Equal,
+}
+
 struct World {
+    uplinks: Uplinks,
     tracker: Tracker,
     now: Instant,
     introduced: Vec<(PeerId, PeerId)>,
@@ -26,8 +36,10 @@ struct World {
 }
 
 impl World {
-    fn new(count: u64) -> Self {
+    /// A swarm whose viewers all come at the same moment.
+    fn new(uplinks: Uplinks, count: u64) -> Self {
         let mut world = Self {
+            uplinks,
             tracker: Tracker::new(Config::default(), 1),
             now: Instant::from_micros(1_000_000),
             introduced: Vec::new(),
@@ -45,9 +57,6 @@ impl World {
         for _ in 0..count {
             world.join();
             world.open_links();
-        }
-        for _ in 0..30 {
-            world.tick();
         }
         world
     }
@@ -95,8 +104,11 @@ impl World {
 
     /// Returns the time that Join and Watch took; the upload is learned afterwards.
     fn join(&mut self) -> Duration {
-        let upload = [3, 5, 10, 10, 15, 20, 30, 50][usize::try_from(self.dice(8)).expect("small")];
-        let receives = self.dice(8) == 0;
+        let mixed = [3, 5, 10, 10, 15, 20, 30, 50][usize::try_from(self.dice(8)).expect("small")];
+        let (upload, receives) = match self.uplinks {
+            Uplinks::Mixed => (mixed, self.dice(8) == 0),
+            Uplinks::Equal => (3, false),
+        };
         let place = Place {
             subnet: u32::try_from(1 + self.dice(50_000)).expect("small"),
             asn: u32::try_from(1 + self.dice(40)).expect("small"),
@@ -139,38 +151,84 @@ fn resident_bytes() -> Option<usize> {
     Some(pages * 4_096)
 }
 
+/// Prints what the trees are like.
+fn print_trees(world: &World, when: &str) {
+    let view = world.tracker.view().swarms[0].clone();
+    let (p50, p99) = (view.arrival_ms_p50, view.arrival_ms_p99);
+    let roots: u32 = view.roots.iter().sum();
+    println!(
+        "  {:?} {when}: depth {}, arrival p50 {p50} p99 {p99} max {} ms, estimates off by {} ms, \
+         roots {roots}, resource index {}, {} moves by rebalancing",
+        world.uplinks,
+        view.depth_max,
+        view.arrival_ms_max,
+        view.estimate_off_ms_p99,
+        view.resource_index,
+        world.tracker.counts().rebalanced,
+    );
+}
+
+/// Builds a swarm at once and lets it settle; says how its trees are before and after.
+fn build(uplinks: Uplinks, count: u64) -> World {
+    let start = std::time::Instant::now();
+    let mut world = World::new(uplinks, count);
+    println!("  {uplinks:?} built in {:.2} s", start.elapsed().as_secs_f64());
+    print_trees(&world, "at once");
+    let mut ticks: Vec<_> = (0..60).map(|_| world.tick()).collect();
+    print_trees(&world, "60 ticks later");
+    ticks.sort_unstable();
+    println!("  tick: p50 {:?} max {:?}", ticks[30], ticks[59]);
+    world
+}
+
 fn describe(world: &mut World, count: u64, before: Option<usize>) {
     let people = usize::try_from(count).expect("small");
     let counted = world.tracker.memory_bytes() / people;
     let resident = resident_bytes().zip(before).map(|(now, then)| (now - then.min(now)) / people);
-    let view = world.tracker.view().swarms[0].clone();
-    println!("{count} peers: {counted} bytes per peer counted, {resident:?} resident");
-    println!("  roots {:?}, depth {}, {view:?}", view.roots, view.depth_max);
+    println!("  {counted} bytes per peer counted, {resident:?} resident");
     let (mut joins, mut leaves) = (Vec::new(), Vec::new());
+    let (mut ticks, mut changes) = (0, 0);
     for _ in 0..20_000 {
         world.step();
+        let start = world.tracker.counts().plan_changes;
         leaves.push(world.leave());
         world.open_links();
         joins.push(world.join());
+        changes += world.tracker.counts().plan_changes - start;
         world.open_links();
+        ticks += 1;
     }
+    let spent: Duration = joins.iter().chain(&leaves).sum();
+    // What a leaver's own eight detachments are comes on top of the changes that are told.
+    let operations = changes + 8 * ticks;
+    println!(
+        "  attach or detach: {:.0} per second, {:.1} per join and leave",
+        operations as f64 / spent.as_secs_f64(),
+        operations as f64 / ticks as f64,
+    );
     for (name, times) in [("join", &mut joins), ("leave", &mut leaves)] {
         times.sort_unstable();
         let at = |permille: usize| times[times.len() * permille / 1_000];
         let last = times[times.len() - 1];
         println!("  {name}: p50 {:?} p99 {:?} p99.9 {:?} max {last:?}", at(500), at(990), at(999));
     }
-    let mut ticks: Vec<_> = (0..20).map(|_| world.tick()).collect();
-    ticks.sort_unstable();
-    println!("  tick: p50 {:?} max {:?}", ticks[10], ticks[19]);
+    print_trees(world, "after 20,000 leaves and joins");
+}
+
+/// Sizes to measure: all, or the one that the environment names.
+fn sizes() -> Vec<u64> {
+    let named = std::env::var("PEERS").ok().and_then(|count| count.parse().ok());
+    named.map_or_else(|| vec![1_000, 10_000, 100_000], |count| vec![count])
 }
 
 fn attach_and_detach(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("tracker");
     group.sample_size(20);
-    for count in [1_000_u64, 10_000, 100_000] {
+    for count in sizes() {
+        println!("{count} peers:");
+        drop(build(Uplinks::Equal, count));
         let before = resident_bytes();
-        let mut world = World::new(count);
+        let mut world = build(Uplinks::Mixed, count);
         describe(&mut world, count, before);
         group.bench_function(BenchmarkId::new("join", count), |bencher| {
             bencher.iter_custom(|times| {

@@ -286,14 +286,20 @@ impl Swarm {
         match self.trees[k].parent(member) {
             Parent::Out | Parent::Origin | Parent::Awaited => ROOT_ARRIVAL_US,
             Parent::Member(parent) => {
-                let above = self.trees[k].node(parent);
-                let inner = self.trees[k].node(member).is_inner();
-                let before = if inner { above.inner_children() } else { above.children() };
-                let sending = self.member(parent).chunk_time_us.saturating_mul(u32::from(before));
-                let trip = core.trip_us(self.member(member).peer, self.member(parent).peer);
-                above.arrival_us.saturating_add(sending).saturating_add(trip).min(ARRIVAL_MAX_US)
+                let above = self.trees[k].node(parent).arrival_us;
+                above.saturating_add(self.hop_us(core, k, member, parent)).min(ARRIVAL_MAX_US)
             }
         }
+    }
+
+    /// Time from a chunk's arrival at a parent to its arrival at a child: those before it, itself,
+    /// and the way.
+    pub(crate) fn hop_us(&self, core: &Core, k: usize, member: MemberIx, parent: MemberIx) -> u32 {
+        let above = self.trees[k].node(parent);
+        let inner = self.trees[k].node(member).is_inner();
+        let before = if inner { above.inner_children() } else { above.children() };
+        let sending = self.member(parent).chunk_time_us.saturating_mul(u32::from(before));
+        sending.saturating_add(core.trip_us(self.member(member).peer, self.member(parent).peer))
     }
 
     /// Estimates anew what depends on nodes that changed, at most `count` of them.
