@@ -4,3 +4,4 @@
 //! Rule: same scenario and seed, same run, byte for byte.
 
 pub mod figures;
+pub mod oracle;
