@@ -6,7 +6,17 @@
 //! and times seconds unless a name says otherwise; sums that viewers join and leave are kept in
 //! whole bits, so that they come back to exactly where they were.
 
+pub mod burst;
+pub mod churn;
+pub mod classes;
+pub mod complete;
+pub mod crowd;
+pub mod flow;
 mod nat;
+pub mod patience;
+pub mod snowball;
+mod steps;
+pub mod window;
 
 pub use nat::Nat;
 
@@ -26,4 +36,28 @@ pub struct Viewer {
     pub rendition: u16,
     /// The rate of that rendition, Mbit/s; the same for all viewers of it.
     pub rate_mbps: f64,
+}
+
+/// Bits in a megabit, the unit of rates and amounts outside this module.
+const BITS_PER_MBIT: f64 = 1e6;
+
+/// An upload in whole bits per second, rounded up, so that the bound stays generous. Less than a
+/// thousandth of a bit is the noise of floating point. Negative or not a number counts as none.
+fn upload_bps(mbps: f64) -> u64 {
+    (mbps * BITS_PER_MBIT - 1e-3).ceil() as u64
+}
+
+/// A rendition's rate in the nearest whole bits per second.
+fn rate_bps(mbps: f64) -> u64 {
+    (mbps * BITS_PER_MBIT).round() as u64
+}
+
+/// Bits as megabits.
+fn mbit(bits: u64) -> f64 {
+    bits as f64 / BITS_PER_MBIT
+}
+
+/// The part of a demand that the origin need not send; zero where there is no demand.
+fn offload(origin: f64, demand: f64) -> f64 {
+    if demand > 0.0 { 1.0 - origin / demand } else { 0.0 }
 }
