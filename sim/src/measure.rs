@@ -1,0 +1,385 @@
+//! From what a world counted to figures, each beside its bound.
+
+use crate::figures::{Curves, Figure, Run, Worse};
+use crate::instance::{Instance, Role};
+use crate::oracle::burst::Burst;
+use crate::oracle::classes::Classes;
+use crate::oracle::snowball::Seed;
+use crate::scenario::Settings;
+use crate::world::{Outcome, Segment, rate_of};
+use shoal_wire::CHUNK_SIZE;
+
+/// More stall or later start than this in comparison with the twin is worse, µs.
+const TWIN_TOLERANCE_US: u64 = 50_000;
+/// One-way delay for the delay bound: the shorter paths of the world, s.
+const BOUND_LATENCY_S: f64 = 0.03;
+
+/// Who is there, over time, in classes.
+struct Audience<'a> {
+    settings: &'a Settings,
+    swarms: Vec<Classes>,
+    /// Times at which somebody comes (true) or goes, in order.
+    changes: Vec<(f64, bool, usize)>,
+    next: usize,
+    instance: &'a Instance,
+}
+
+impl<'a> Audience<'a> {
+    fn new(settings: &'a Settings, instance: &'a Instance) -> Self {
+        let mut changes = Vec::new();
+        for (at, viewer) in instance.viewers.iter().enumerate() {
+            changes.push((viewer.join_s, true, at));
+            changes.push((viewer.leave_s, false, at));
+        }
+        changes.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let swarm = |rendition| Classes::of_nat(rate_of(settings, rendition));
+        let swarms = (0..settings.renditions as u16).map(swarm).collect();
+        Self { settings, swarms, changes, next: 0, instance }
+    }
+
+    /// Goes on to a time; then demand and the least egress, Mbit/s.
+    fn at(&mut self, at_s: f64) -> (f64, f64) {
+        while let Some((when_s, comes, viewer)) = self.changes.get(self.next).copied()
+            && when_s <= at_s
+        {
+            self.next += 1;
+            let drawn = &self.instance.viewers[viewer];
+            let swarm = &mut self.swarms[usize::from(drawn.rendition)];
+            if comes {
+                swarm.join(drawn.class.index(), drawn.upload_mbps);
+            } else {
+                swarm.leave(drawn.class.index(), drawn.upload_mbps);
+            }
+        }
+        let demand = self.swarms.iter().map(Classes::demand_mbps).sum();
+        (demand, self.swarms.iter().map(Classes::origin_min_mbps).sum())
+    }
+
+    fn end_s(&self) -> f64 {
+        self.settings.duration_s
+    }
+}
+
+/// Demand and least egress, averaged over a window, Mbit/s.
+fn bound_over(settings: &Settings, instance: &Instance, from_s: f64, to_s: f64) -> (f64, f64) {
+    let mut audience = Audience::new(settings, instance);
+    let steps = ((to_s - from_s) * 4.0).ceil().max(1.0) as u32;
+    let (mut demand, mut least) = (0.0, 0.0);
+    for step in 0..steps {
+        let at_s = from_s + (to_s - from_s) * (f64::from(step) + 0.5) / f64::from(steps);
+        let (wanted, egress) = audience.at(at_s.min(audience.end_s()));
+        demand += wanted / f64::from(steps);
+        least += egress / f64::from(steps);
+    }
+    (demand, least)
+}
+
+/// What a world and its twin, if there is one, came to.
+pub(crate) struct Measured<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) instance: &'a Instance,
+    pub(crate) outcome: &'a Outcome,
+    pub(crate) twin: Option<&'a Outcome>,
+}
+
+impl Measured<'_> {
+    pub(crate) fn run(&self) -> Run {
+        let mut list = List(Vec::new());
+        self.offload(&mut list);
+        self.delay(&mut list);
+        self.players(&mut list);
+        self.twins(&mut list);
+        self.trust(&mut list);
+        self.work(&mut list);
+        Run { seed: self.instance.seed, figures: list.0, curves: self.curves() }
+    }
+
+    /// Segments published in the window that counts: the first after warm-up, and the last.
+    fn window(&self) -> (usize, usize) {
+        let before = self.outcome.prefilled as f64;
+        let number =
+            |at_s: f64| (before + at_s / self.settings.segment_s).floor().max(0.0) as usize;
+        if self.settings.vod {
+            return (0, self.outcome.tally.by_segment.len());
+        }
+        (number(self.settings.warmup_s), number(self.settings.duration_s))
+    }
+
+    fn offload(&self, list: &mut List) {
+        let s = self.settings;
+        let (first, last) = self.window();
+        let segments = self.outcome.tally.by_segment.iter().take(last).skip(first);
+        let sum = segments.fold(Segment::default(), |sum, one| Segment {
+            origin: sum.origin + one.origin,
+            delivered: sum.delivered + one.delivered,
+        });
+        let seconds = |from: f64, to: f64| {
+            let first = crate::world::START_S + from as usize;
+            let count = (to - from) as usize;
+            self.outcome.tally.by_second.iter().skip(first).take(count)
+        };
+        let control: u64 = seconds(s.warmup_s, s.duration_s).map(|second| second.control).sum();
+        let (demand, least) = bound_over(s, self.instance, s.warmup_s, s.duration_s);
+        let bound = 1.0 - least / demand.max(1e-9);
+        let offload = ratio(sum.delivered as f64 - (sum.origin + control) as f64, sum.delivered);
+        list.less("offload_ratio", offload);
+        list.less("offload_bound", bound);
+        list.less("achieved_over_bound", offload / bound);
+        list.less(
+            "media_offload_ratio",
+            ratio(sum.delivered as f64 - sum.origin as f64, sum.delivered),
+        );
+        list.more("control_ratio", ratio(control as f64, sum.delivered));
+        list.more("origin_copies", ratio(sum.origin as f64, sum.delivered) * self.mean_viewers());
+        let whole: (u64, u64) = self.outcome.tally.by_second.iter().fold((0, 0), |sum, second| {
+            (sum.0 + second.origin + second.control, sum.1 + second.delivered)
+        });
+        list.less("whole_run_offload_ratio", ratio(whole.1 as f64 - whole.0 as f64, whole.1));
+        list.more("origin_peak_over_bound", self.peak_over_bound());
+    }
+
+    fn mean_viewers(&self) -> f64 {
+        let (demand, _) = bound_over(
+            self.settings,
+            self.instance,
+            self.settings.warmup_s,
+            self.settings.duration_s,
+        );
+        demand / self.settings.rate
+    }
+
+    /// Egress at its peak, over a few seconds, against the least possible then: what is there can
+    /// give, but nobody before its link is open.
+    fn peak_over_bound(&self) -> f64 {
+        let s = self.settings;
+        let width = 5usize;
+        let seconds = &self.outcome.tally.by_second;
+        let start = crate::world::START_S;
+        let from = if s.crowd_factor > 1.0 { s.crowd_at_s } else { s.warmup_s } as usize;
+        let mut peak: (f64, usize) = (0.0, from);
+        for at in from..(s.duration_s as usize).saturating_sub(width) {
+            let sum: u64 =
+                seconds.iter().skip(start + at).take(width).map(|x| x.origin + x.control).sum();
+            let mbps = sum as f64 * 8.0 / 1e6 / width as f64;
+            if mbps > peak.0 {
+                peak = (mbps, at);
+            }
+        }
+        let bound =
+            (0..width).map(|i| self.flash_bound(peak.1 as f64 + i as f64 + 0.5)).sum::<f64>()
+                / width as f64;
+        peak.0 / bound.max(1e-9)
+    }
+
+    /// The flash-crowd bound at a time, Mbit/s; never below what the static bound asks for.
+    fn flash_bound(&self, at_s: f64) -> f64 {
+        let s = self.settings;
+        let chunk_s = f64::from(CHUNK_SIZE) * 8.0 / 1e6 / s.rate;
+        let delay_s = (s.link_setup_s[0] + s.link_setup_s[1]) / 2.0 + chunk_s;
+        let buffer_s = s.segment_s * 3.0;
+        let there = self.instance.viewers.iter().filter(|v| v.join_s <= at_s && v.leave_s > at_s);
+        let (mut demand, mut upload, mut fresh, mut count) = (0.0, 0.0, 0.0, 0usize);
+        for viewer in there {
+            count += 1;
+            demand += rate_of(s, viewer.rendition);
+            if viewer.join_s <= at_s - delay_s {
+                upload += viewer.upload_mbps;
+            }
+            if viewer.join_s > at_s - 1.0 {
+                fresh += 1.0;
+            }
+        }
+        let static_bound = {
+            let mut audience = Audience::new(s, self.instance);
+            audience.at(at_s).1
+        };
+        let flash = demand + fresh * buffer_s * s.rate - upload;
+        if count == 0 { 0.0 } else { flash.max(static_bound) }
+    }
+
+    fn delay(&self, list: &mut List) {
+        let s = self.settings;
+        let (first, last) = self.window();
+        let window = |(msn, _): &&(u32, u32)| (first..last).contains(&(*msn as usize));
+        let delays = self.outcome.tally.delays.iter().filter(window);
+        let mut delays: Vec<f64> = delays.map(|(_, us)| f64::from(*us) / 1e6).collect();
+        delays.sort_by(f64::total_cmp);
+        let middle = (s.warmup_s + s.duration_s) / 2.0;
+        let there = self.instance.viewers.iter();
+        let there = there.filter(|v| v.join_s <= middle && v.leave_s > middle && v.rendition == 0);
+        let uploads: Vec<f64> = there.map(|v| v.upload_mbps).collect();
+        let bytes = s.rate * s.segment_s * 1e6 / 8.0;
+        let chunk_mbit = f64::from(CHUNK_SIZE) * 8.0 / 1e6;
+        let burst = Burst {
+            chunk_mbit,
+            chunks: (bytes / f64::from(CHUNK_SIZE)).ceil() as u64,
+            seed: Seed { rate_mbps: s.origin_rate, copies: 1 },
+            upload_mbps: &uploads,
+            latency_s: BOUND_LATENCY_S,
+        };
+        list.more("segment_p50_s", quantile(&delays, 0.5));
+        list.more("segment_p99_s", quantile(&delays, 0.99));
+        list.more("segment_max_s", quantile(&delays, 1.0));
+        list.more("segment_bound_s", burst.bound_s(0.99));
+        list.more("segment_estimate_s", burst.serial_estimate_s());
+        list.more("segment_p99_over_estimate", quantile(&delays, 0.99) / burst.serial_estimate_s());
+    }
+
+    fn players(&self, list: &mut List) {
+        let viewers = &self.outcome.viewers;
+        let stalls: f64 = viewers.iter().map(|v| v.stalled as f64 / 1e6).sum();
+        let startups = self.startups(self.outcome);
+        list.more("stall_seconds", stalls);
+        list.more("stalled_viewers", viewers.iter().filter(|v| v.stalled > 0).count() as f64);
+        list.more("startup_p50_s", quantile(&startups, 0.5));
+        list.more("startup_p99_s", quantile(&startups, 0.99));
+        let never = viewers.iter().filter(|v| v.startup.is_none() && v.stayed > 5_000_000);
+        list.more("never_started", never.count() as f64);
+    }
+
+    fn startups(&self, outcome: &Outcome) -> Vec<f64> {
+        let started = outcome.viewers.iter().filter_map(|v| v.startup);
+        let mut times: Vec<f64> = started.map(|us| us as f64 / 1e6).collect();
+        times.sort_by(f64::total_cmp);
+        times
+    }
+
+    fn twins(&self, list: &mut List) {
+        let Some(twin) = self.twin else {
+            list.more("twin_worse_stall", f64::NAN);
+            list.more("twin_worse_startup", f64::NAN);
+            list.more("twin_stall_seconds", f64::NAN);
+            return;
+        };
+        let pairs = || self.outcome.viewers.iter().zip(&twin.viewers);
+        // One whose own network is cut may lose a segment's duration.
+        let segment_us = (self.settings.segment_s * 1e6) as u64;
+        let outage = self.settings.outage_share > 0.0;
+        let allowed = |at: usize| {
+            let cut = outage && self.instance.viewers[at].in_outage;
+            if cut { segment_us } else { TWIN_TOLERANCE_US }
+        };
+        let stalls = pairs()
+            .enumerate()
+            .filter(|(at, (own, twin))| own.stalled > twin.stalled + allowed(*at));
+        let starts = pairs().filter(|(own, twin)| match (own.startup, twin.startup) {
+            (Some(own), Some(twin)) => own > twin + TWIN_TOLERANCE_US,
+            (None, Some(_)) => true,
+            (_, None) => false,
+        });
+        list.more("twin_worse_stall", stalls.count() as f64);
+        list.more("twin_worse_startup", starts.count() as f64);
+        let stalled: u64 = twin.viewers.iter().map(|v| v.stalled).sum();
+        list.more("twin_stall_seconds", stalled as f64 / 1e6);
+    }
+
+    fn trust(&self, list: &mut List) {
+        let tally = &self.outcome.tally;
+        let viewers = &self.outcome.viewers;
+        let mismatches: u64 = viewers.iter().map(|v| v.totals.hash_mismatches).sum();
+        list.more("bad_chunks_played", tally.bad_played as f64);
+        list.more("bad_chunks_relayed", tally.bad_relayed as f64);
+        list.more("bad_chunks_received", mismatches as f64);
+        list.more("bad_chunks_per_pair_max", tally.bad_per_pair_max() as f64);
+        let bad = |role| matches!(role, Role::Polluter | Role::Dropper | Role::Slanderer);
+        let attackers = self.instance.viewers.iter().filter(|v| bad(v.role)).count();
+        list.less("attackers", attackers as f64);
+        list.less("banned", tally.banned as f64);
+        list.more("honest_evicted", tally.honest_banned as f64);
+    }
+
+    fn work(&self, list: &mut List) {
+        let tally = &self.outcome.tally;
+        let scale = crate::world::SCALE as f64;
+        let sum = |of: fn(&shoal_wire::tracker_message::Totals) -> shoal_wire::ByteSize| {
+            let sum: u64 = self.outcome.viewers.iter().map(|v| of(&v.totals).as_bytes()).sum();
+            sum as f64 * scale
+        };
+        let (useful, wasted) = (sum(|t| t.from_peers), sum(|t| t.wasted));
+        list.more("waste_ratio", wasted / useful.max(1.0));
+        list.more("fallbacks_deadline", tally.fallbacks[0] as f64);
+        list.more("fallbacks_no_source", tally.fallbacks[1] as f64);
+        list.more("fallbacks_no_peers", tally.fallbacks[2] as f64);
+        list.more("failed_requests", tally.failed_requests as f64);
+        list.less("links_up", tally.links_up as f64);
+        list.more("links_failed", tally.links_failed as f64);
+        list.more("plan_changes", tally.plan_changes as f64);
+        list.more("lost_parents", tally.lost_parents as f64);
+        list.more("plans_disagree", self.outcome.plans_disagree as f64);
+        list.less("chunk_deliveries", (useful / f64::from(CHUNK_SIZE)).floor());
+    }
+
+    fn curves(&self) -> Curves {
+        let s = self.settings;
+        let mut curves = Curves::default();
+        let mut audience = Audience::new(s, self.instance);
+        let seconds = self.outcome.tally.by_second.iter().skip(crate::world::START_S);
+        let mut recent: std::collections::VecDeque<(f64, f64)> = std::collections::VecDeque::new();
+        for (at, second) in seconds.take(s.duration_s as usize).enumerate() {
+            let t = at as f64;
+            let mbps = |bytes: u64| bytes as f64 * 8.0 / 1e6;
+            let (demand, least) = audience.at(t + 0.5);
+            recent.push_back((mbps(second.origin + second.control), mbps(second.delivered)));
+            if recent.len() > 5 {
+                recent.pop_front();
+            }
+            let (origin, delivered) =
+                recent.iter().fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+            curves.viewers.push((t, f64::from(second.viewers)));
+            if delivered > 0.0 {
+                curves.offload.push((t, (1.0 - origin / delivered).max(-1.0)));
+            }
+            curves.offload_bound.push((t, 1.0 - least / demand.max(1e-9)));
+            curves.origin.push((t, mbps(second.origin + second.control)));
+            curves.without_peers.push((t, demand));
+            curves.origin_bound.push((t, least));
+        }
+        curves.segment_delay =
+            self.outcome.tally.delays.iter().map(|(_, us)| f64::from(*us) / 1e6).collect();
+        curves.segment_delay.sort_by(f64::total_cmp);
+        curves.startup = self.startups(self.outcome);
+        curves.startup_twin = self.twin.map(|twin| self.startups(twin)).unwrap_or_default();
+        self.viewer_curves(&mut curves);
+        curves
+    }
+
+    fn viewer_curves(&self, curves: &mut Curves) {
+        for (at, (drawn, viewer)) in
+            self.instance.viewers.iter().zip(&self.outcome.viewers).enumerate()
+        {
+            if viewer.stayed > 10_000_000 {
+                let mean = viewer.sent_bytes as f64 * 8.0 / viewer.stayed as f64;
+                curves.upload.push((drawn.upload_mbps, mean));
+            }
+            let twin = self.twin.map_or(0, |twin| twin.viewers[at].stalled);
+            if viewer.stalled + twin > 0 {
+                curves.stalls.push((twin as f64 / 1e6, viewer.stalled as f64 / 1e6));
+            }
+        }
+    }
+}
+
+/// Figures in the order in which they are made.
+struct List(Vec<Figure>);
+
+impl List {
+    /// A figure that is worse when it is less.
+    fn less(&mut self, name: &'static str, value: f64) {
+        self.0.push(Figure { name, value, worse: Worse::Less, is_host: false });
+    }
+
+    /// A figure that is worse when it is more.
+    fn more(&mut self, name: &'static str, value: f64) {
+        self.0.push(Figure { name, value, worse: Worse::More, is_host: false });
+    }
+}
+
+fn ratio(part: f64, whole: u64) -> f64 {
+    part / (whole as f64).max(1.0)
+}
+
+/// The quantile of sorted samples; not a number if there are none.
+pub(crate) fn quantile(sorted: &[f64], q: f64) -> f64 {
+    let last = sorted.len().saturating_sub(1);
+    sorted.get((q * last as f64).round() as usize).copied().unwrap_or(f64::NAN)
+}
