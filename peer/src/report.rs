@@ -151,9 +151,12 @@ impl Engine {
 
     /// Reports to the tracker, if it is time to.
     pub(crate) fn report(&mut self, now: Instant) {
-        if self.session.report_at().is_none_or(|at| at > now) {
-            return;
+        if self.session.report_at().is_some_and(|at| at <= now) {
+            self.report_now(now);
         }
+    }
+
+    pub(crate) fn report_now(&mut self, now: Instant) {
         self.session.schedule_report(now);
         let millis = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
         let mut substreams = Vec::new();

@@ -70,7 +70,7 @@ impl Engine {
         let usual = self.config.chunk_size_prior;
         let backlog_max = self.uplink.backlog_max(usual);
         // No single link may hold up the others.
-        let link_max = u32::try_from(backlog_max / 2).unwrap_or(u32::MAX).max(usual * 4);
+        let link_max = u32::try_from(backlog_max / 4).unwrap_or(u32::MAX).max(usual * 2);
         while self.uplink.free_at() <= now && self.backlog(now) < backlog_max {
             let neighbours = &self.neighbours;
             let open = |peer: PeerId| {

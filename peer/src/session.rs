@@ -102,7 +102,8 @@ impl Engine {
             ServerMessage::Welcome { peer, keys, report_interval_ms, .. } => {
                 let interval = Duration::from_millis(report_interval_ms.into());
                 self.session.welcome(peer, &keys, interval);
-                self.session.schedule_report(now);
+                // The plan begins with what this peer believes of itself.
+                self.report_now(now);
                 self.watch_again();
             }
             ServerMessage::Introduce { peer, offer } => self.on_introduce(peer, offer, now),

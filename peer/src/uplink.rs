@@ -7,7 +7,7 @@
 //! than goes out; it never passes the viewer's cap.
 
 use crate::config::Config;
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::cmp::{Ordering, Reverse};
 use core::time::Duration;
@@ -16,11 +16,14 @@ use shoal_wire::{BitRate, ByteSize, ChunkRange, Instant, ObjectId, PeerId, Subst
 
 /// Time over which the drain rate is sampled.
 const WINDOW: Duration = Duration::from_millis(250);
+/// Samples of busy windows of which the largest counts: an association that begins, or lost a
+/// packet, drains slower than the uplink could.
+const SAMPLES_MAX: usize = 16;
 /// What may leave at once after a pause.
 const BURST: Duration = Duration::from_millis(10);
 /// Transport backlog beyond two chunks, as time at the learned rate: covers the round trip.
-const BACKLOG: Duration = Duration::from_millis(60);
-const BACKLOG_CHUNKS: u64 = 2;
+const BACKLOG: Duration = Duration::from_millis(120);
+const BACKLOG_CHUNKS: u64 = 4;
 
 /// Why chunks are sent, in order of precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +56,7 @@ pub(crate) struct Uplink {
     jobs: Vec<Job>,
     rate: BitRate,
     rate_min: BitRate,
+    samples: VecDeque<BitRate>,
     cap: Option<BitRate>,
     free_at: Instant,
     window_start: Instant,
@@ -68,6 +72,7 @@ impl Uplink {
             jobs: Vec::new(),
             rate: config.upload_prior,
             rate_min: config.upload_min,
+            samples: VecDeque::new(),
             cap: config.upload_cap,
             free_at: Instant::ZERO,
             window_start: Instant::ZERO,
@@ -170,6 +175,19 @@ impl Uplink {
         self.queue_grew = true;
     }
 
+    /// The rate is the largest of the newest samples; what was believed before stands until there
+    /// are enough.
+    fn note_sample(&mut self, sample: BitRate) {
+        if self.samples.len() >= SAMPLES_MAX {
+            self.samples.pop_front();
+        }
+        self.samples.push_back(sample);
+        let largest = self.samples.iter().max().copied().unwrap_or(sample);
+        if self.samples.len() >= SAMPLES_MAX || largest > self.rate {
+            self.rate = largest.min(BitRate::from_bps(self.rate.as_bps() * 2));
+        }
+    }
+
     /// Learns from the window that ends, if it is over.
     pub(crate) fn learn(&mut self, backlog: u64, now: Instant) {
         let elapsed = now - self.window_start;
@@ -179,13 +197,11 @@ impl Uplink {
         let drained = (self.window_bytes + self.window_backlog).saturating_sub(backlog);
         let busy = self.window_bytes > 0;
         if busy && !self.starved {
-            let sample = ByteSize::from_bytes(drained).per(elapsed).as_bps();
-            let old = self.rate.as_bps();
-            let new = if sample > old { sample.min(old * 2) } else { (old * 3 + sample) / 4 };
-            self.rate = BitRate::from_bps(new);
+            self.note_sample(ByteSize::from_bytes(drained).per(elapsed));
         }
         if busy && self.queue_grew {
             self.rate = BitRate::from_bps(self.rate.as_bps() * 7 / 8);
+            self.samples.clear();
         }
         self.rate = self.rate.max(self.rate_min);
         self.window_start = now;
