@@ -185,7 +185,9 @@ fn describe(world: &mut World, count: u64, before: Option<usize>) {
     let people = usize::try_from(count).expect("small");
     let counted = world.tracker.memory_bytes() / people;
     let resident = resident_bytes().zip(before).map(|(now, then)| (now - then.min(now)) / people);
-    println!("  {counted} bytes per peer counted, {resident:?} resident");
+    if let Some(resident) = resident {
+        println!("  {counted} bytes per peer counted, {resident} resident");
+    }
     let (mut joins, mut leaves) = (Vec::new(), Vec::new());
     let (mut ticks, mut changes) = (0, 0);
     for _ in 0..20_000 {
@@ -226,7 +228,7 @@ fn attach_and_detach(criterion: &mut Criterion) {
     group.sample_size(20);
     for count in sizes() {
         println!("{count} peers:");
-        drop(build(Uplinks::Equal, count));
+        describe(&mut build(Uplinks::Equal, count), count, None);
         let before = resident_bytes();
         let mut world = build(Uplinks::Mixed, count);
         describe(&mut world, count, before);

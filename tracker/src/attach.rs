@@ -5,12 +5,12 @@
 //! room for one on both sides; near ones have the shorter way, open links cost nothing, ties are
 //! random. The search is bounded; nobody becomes a descendant of itself.
 //!
-//! Interior nodes may take the place of a leaf, which moves down: so strong peers end up high and
-//! the trees stay flat.
+//! Strong interior nodes may take the place of a leaf, or of a clearly weaker interior node, which
+//! moves down: so strong peers end up high and the trees stay flat.
 
 use crate::input::Place;
 use crate::peers::PeerIx;
-use crate::places::BEYOND_EVEN;
+use crate::places::{CLASS_STRONG, Queue};
 use crate::shared::Core;
 use crate::swarm::Swarm;
 use crate::tree::{MemberIx, Parent};
@@ -21,8 +21,18 @@ pub(crate) struct Choice {
     pub(crate) parent: MemberIx,
     /// When a copy would arrive there, with what the place costs besides, µs.
     pub(crate) cost_us: u32,
-    /// Whether a leaf has to make room.
-    displace: bool,
+    making: Making,
+}
+
+/// How room is made at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Making {
+    /// A slot is free.
+    Free,
+    /// A leaf has to go elsewhere.
+    Displace,
+    /// This node becomes a child of the one that takes its place.
+    Oust(MemberIx),
 }
 
 /// What the search may consider besides free slots of members that are interior in the substream.
@@ -30,7 +40,7 @@ pub(crate) struct Choice {
 pub(crate) enum Search {
     /// Nothing.
     Free,
-    /// Slots held by leaves there, if the member is interior.
+    /// Slots held by leaves or weaker nodes there, if the member is strong.
     Displace,
     /// Members that are not interior there yet.
     Recruit,
@@ -60,12 +70,20 @@ const NEW_LINK_US: u32 = 30_000;
 const HARD_LINK_US: u32 = 2_000_000;
 /// What displacing a leaf costs: one more change of a parent.
 const DISPLACE_US: u32 = 20_000;
+/// What pushing a weaker interior node down costs: it delays all that is below it.
+const OUST_US: u32 = 40_000;
 /// What a place beyond the even share of an uplink costs.
 const BEYOND_EVEN_US: u32 = 250_000;
 /// What making a member interior in one more substream costs.
 const RECRUIT_US: u32 = 300_000;
 /// Leaves of one parent that are asked to make room.
 const LEAVES_MAX: usize = 4;
+/// Members found to have no room for links in one search, so that the next passes them by.
+const CROWDED_MAX: usize = 8;
+/// Weaker nodes of each class that are compared.
+const WEAKER_MAX: usize = 3;
+/// Links of a member that are looked at for a parent.
+const LINKS_PROBED_MAX: usize = 12;
 
 impl Core {
     /// Estimate of the time one way between two peers, µs.
@@ -110,140 +128,197 @@ fn distance_us(a: Place, b: Place) -> u32 {
     }
 }
 
-/// The best place so far and how many were compared.
-struct Best {
-    choice: Option<Choice>,
+/// A search for the parent of a member in one substream.
+struct Probe<'a> {
+    swarm: &'a Swarm,
+    core: &'a Core,
+    k: usize,
+    member: MemberIx,
+    peer: PeerIx,
+    avoid: Option<MemberIx>,
+    best: Option<Choice>,
+    /// Acceptable places that were compared.
     compared: u8,
+    /// Members that turned out to have no room for links.
+    crowded: [MemberIx; CROWDED_MAX],
+    crowded_count: usize,
 }
 
-impl Best {
-    fn offer(&mut self, choice: Choice) {
+impl Probe<'_> {
+    /// Compares a place with the best so far.
+    fn offer(&mut self, parent: MemberIx, making: Making, base_us: u32) {
+        if Some(parent) == self.avoid || parent == self.member {
+            return;
+        }
+        if !self.can_link(parent) {
+            self.note_crowded(parent);
+            return;
+        }
+        let way_us = self.core.way_us(self.peer, self.swarm.member(parent).peer);
+        let cost_us = base_us.saturating_add(way_us);
+        let better = self.best.is_none_or(|best| cost_us < best.cost_us);
+        if better && self.swarm.is_above_ground(self.k, self.member, parent) {
+            self.best = Some(Choice { parent, cost_us, making });
+        }
         self.compared += 1;
-        if self.choice.is_none_or(|best| choice.cost_us < best.cost_us) {
-            self.choice = Some(choice);
+    }
+
+    fn note_crowded(&mut self, parent: MemberIx) {
+        let is_crowded = !self.core.has_room_for_child(self.swarm.member(parent).peer);
+        if is_crowded && self.crowded_count < CROWDED_MAX {
+            self.crowded[self.crowded_count] = parent;
+            self.crowded_count += 1;
         }
     }
 
-    /// Whether a place whose cost is at least this cannot be better.
-    fn beats(&self, cost_us: u32) -> bool {
-        self.choice.is_some_and(|best| best.cost_us <= cost_us)
+    fn can_link(&self, parent: MemberIx) -> bool {
+        self.core.can_link(self.peer, self.swarm.member(parent).peer)
+    }
+
+    /// Whether a place of at least this cost cannot be better, or enough were compared.
+    fn is_done(&self, cost_us: u32) -> bool {
+        self.compared >= self.core.config.choices_max
+            || self.best.is_some_and(|best| best.cost_us <= cost_us)
+    }
+
+    /// Looks at the members that are interior in the substream.
+    fn places(&mut self, displaces: bool) {
+        let (swarm, k) = (self.swarm, self.k);
+        let queue = if displaces { Queue::Upper } else { Queue::Free };
+        let rooms = swarm.trees[k].places.rooms(queue, self.member);
+        for room in rooms.take(usize::from(self.core.config.probes_max)) {
+            let beyond = if room.beyond_even { BEYOND_EVEN_US } else { 0 };
+            if self.is_done(room.floor_us + beyond + TRIP_SUBNET_US) {
+                return;
+            }
+            let (entry, node) = (swarm.member(room.member), swarm.trees[k].node(room.member));
+            let displace = displaces && entry.used >= entry.even && node.has_weak_child();
+            let before = if displaces { node.strong_children() } else { node.children() };
+            let sending = entry.chunk_time_us.saturating_mul(u32::from(before) + 1);
+            let (making, extra) =
+                if displace { (Making::Displace, DISPLACE_US) } else { (Making::Free, 0) };
+            let base_us = node.arrival_us.saturating_add(sending).saturating_add(beyond + extra);
+            self.offer(room.member, making, base_us);
+        }
+    }
+
+    /// Looks at the places of weaker interior nodes.
+    fn weaker(&mut self) {
+        let (swarm, k) = (self.swarm, self.k);
+        let tree = &swarm.trees[k];
+        for class in CLASS_STRONG..tree.node(self.member).class() {
+            self.compared = 0;
+            for (floor_us, held) in tree.places.held(class, self.member).take(WEAKER_MAX) {
+                if self.is_done(floor_us + OUST_US) {
+                    break;
+                }
+                let Parent::Member(parent) = tree.parent(held) else { continue };
+                if held == self.member
+                    || !self.core.can_link(swarm.member(held).peer, self.peer)
+                    || Some(parent) == self.avoid
+                {
+                    continue;
+                }
+                let node = tree.node(held);
+                let base_us = node.arrival_us.saturating_sub(node.trip_us()) + OUST_US;
+                self.offer(parent, Making::Oust(held), base_us);
+            }
+        }
+    }
+
+    /// Looks at the members to which there is a link already.
+    fn links(&mut self) {
+        let core = self.core;
+        let links = &core.peers.peer(self.peer).links;
+        for link in links.iter().take(LINKS_PROBED_MAX) {
+            let Some(parent) = core.peers.peer(link.other).member_of(self.swarm.ix) else {
+                continue;
+            };
+            let entry = self.swarm.member(parent);
+            if entry.used < entry.slots && parent != self.member {
+                self.direct(parent);
+            }
+        }
+    }
+
+    /// Looks at the members that could be made interior in the substream.
+    fn spare(&mut self) {
+        let swarm = self.swarm;
+        for parent in swarm.spare(self.member).take(usize::from(self.core.config.probes_max)) {
+            if self.compared >= self.core.config.choices_max {
+                return;
+            }
+            if parent != self.member {
+                self.direct(parent);
+            }
+        }
+    }
+
+    /// Looks at a free slot of any member.
+    fn direct(&mut self, parent: MemberIx) {
+        let (entry, tree) = (self.swarm.member(parent), &self.swarm.trees[self.k]);
+        if tree.parent(parent) == Parent::Out {
+            return;
+        }
+        let node = tree.node(parent);
+        let sending = entry.chunk_time_us.saturating_mul(u32::from(node.children()) + 1);
+        let recruit = if node.is_interior() { 0 } else { RECRUIT_US };
+        let beyond = if entry.used >= entry.even { BEYOND_EVEN_US } else { 0 };
+        let arrival_us = self.swarm.arrival_us(self.k, parent);
+        let base_us = arrival_us.saturating_add(sending).saturating_add(recruit + beyond);
+        self.offer(parent, Making::Free, base_us);
     }
 }
 
 impl Swarm {
     /// The best place for a member in substream `k`, other than below `avoid`.
     pub(crate) fn find_place(
-        &self,
+        &mut self,
         core: &Core,
         k: usize,
         member: MemberIx,
         avoid: Option<MemberIx>,
         search: Search,
     ) -> Option<Choice> {
-        let mut best = Best { choice: None, compared: 0 };
+        let peer = self.member(member).peer;
+        let crowded = [MemberIx::NONE; CROWDED_MAX];
+        let mut probe = Probe {
+            swarm: self,
+            core,
+            k,
+            member,
+            peer,
+            avoid,
+            best: None,
+            compared: 0,
+            crowded,
+            crowded_count: 0,
+        };
         let may_displace = search.displaces() && !core.frozen;
-        let displaces = may_displace && self.trees[k].node(member).is_inner();
-        let fits =
-            |parent: MemberIx| Some(parent) != avoid && self.can_be_child(core, k, member, parent);
-        self.probe_places(core, k, member, displaces, &fits, &mut best);
+        let displaces = may_displace && self.trees[k].node(member).is_strong();
+        probe.places(displaces);
+        if displaces {
+            probe.weaker();
+        }
         if search.recruits() {
-            self.probe_links(core, k, member, &fits, &mut best);
-            if best.choice.is_none() {
-                self.probe_spare(core, k, member, &fits, &mut best);
+            probe.links();
+            if probe.best.is_none() {
+                probe.spare();
             }
         }
-        best.choice
-    }
-
-    /// Looks at the members that are interior in the substream.
-    fn probe_places(
-        &self,
-        core: &Core,
-        k: usize,
-        member: MemberIx,
-        displaces: bool,
-        fits: &impl Fn(MemberIx) -> bool,
-        best: &mut Best,
-    ) {
-        let places = &self.trees[k].places;
-        let (mut free, mut upper) = (None, None);
-        let entries: &mut dyn Iterator<Item = (u32, MemberIx)> =
-            if displaces { upper.insert(places.upper()) } else { free.insert(places.free()) };
-        let peer = self.member(member).peer;
-        for (key, parent) in entries.take(usize::from(core.config.probes_max)) {
-            let base = key & !BEYOND_EVEN;
-            let beyond = if key & BEYOND_EVEN == 0 { 0 } else { BEYOND_EVEN_US };
-            if best.beats(base + beyond + TRIP_SUBNET_US)
-                || best.compared >= core.config.choices_max
-            {
-                break;
-            }
-            if !fits(parent) {
-                continue;
-            }
-            let entry = self.member(parent);
-            let displace = displaces && entry.used >= entry.even && {
-                let node = self.trees[k].node(parent);
-                node.children() > node.inner_children()
-            };
-            let cost_us = base
-                + beyond
-                + core.way_us(peer, entry.peer)
-                + if displace { DISPLACE_US } else { 0 };
-            best.offer(Choice { parent, cost_us, displace });
+        let Probe { best, crowded, crowded_count, .. } = probe;
+        for &member in &crowded[..crowded_count] {
+            self.set_crowded(core.now, member);
         }
+        best
     }
 
-    /// Looks at the members to which there is a link already.
-    fn probe_links(
-        &self,
-        core: &Core,
-        k: usize,
-        member: MemberIx,
-        fits: &impl Fn(MemberIx) -> bool,
-        best: &mut Best,
-    ) {
-        let peer = self.member(member).peer;
-        for link in &core.peers.peer(peer).links {
-            let Some(parent) = core.peers.peer(link.other).member_of(self.ix) else { continue };
-            let entry = self.member(parent);
-            if entry.used < entry.slots && fits(parent) {
-                let cost_us = self.direct_cost_us(core, k, member, parent);
-                best.offer(Choice { parent, cost_us, displace: false });
-            }
-        }
-    }
-
-    /// Looks at the members that could be made interior in the substream.
-    fn probe_spare(
-        &self,
-        core: &Core,
-        k: usize,
-        member: MemberIx,
-        fits: &impl Fn(MemberIx) -> bool,
-        best: &mut Best,
-    ) {
-        for parent in self.spare().take(usize::from(core.config.probes_max)) {
-            if best.compared >= core.config.choices_max {
-                break;
-            }
-            if fits(parent) {
-                let cost_us = self.direct_cost_us(core, k, member, parent);
-                best.offer(Choice { parent, cost_us, displace: false });
-            }
-        }
-    }
-
-    fn direct_cost_us(&self, core: &Core, k: usize, member: MemberIx, parent: MemberIx) -> u32 {
-        let (entry, node) = (self.member(parent), self.trees[k].node(parent));
-        let sending = entry.chunk_time_us.saturating_mul(u32::from(node.children()) + 1);
-        let is_home = entry.homes & (1 << k) != 0;
-        let recruit = if is_home { 0 } else { RECRUIT_US };
-        let beyond = if entry.used >= entry.even { BEYOND_EVEN_US } else { 0 };
-        node.arrival_us
-            .saturating_add(sending)
-            .saturating_add(core.way_us(self.member(member).peer, entry.peer))
-            .saturating_add(recruit + beyond)
+    /// Whether a member is in the forest and not below another.
+    fn is_above_ground(&self, k: usize, member: MemberIx, parent: MemberIx) -> bool {
+        let tree = &self.trees[k];
+        member != parent
+            && tree.parent(parent) != Parent::Out
+            && (tree.node(member).children() == 0 || !tree.is_below(parent, member))
     }
 
     /// Whether a member may become the child of another, slots apart.
@@ -254,11 +329,8 @@ impl Swarm {
         member: MemberIx,
         parent: MemberIx,
     ) -> bool {
-        let tree = &self.trees[k];
-        member != parent
-            && tree.parent(parent) != Parent::Out
+        self.is_above_ground(k, member, parent)
             && core.can_link(self.member(member).peer, self.member(parent).peer)
-            && (tree.node(member).children() == 0 || !tree.is_below(parent, member))
     }
 
     /// Puts a member that is out of the forest of substream `k` into it: below the best parent, or
@@ -272,10 +344,13 @@ impl Swarm {
 
     /// Moves a member to a place that was found for it.
     pub(crate) fn take_place(&mut self, core: &mut Core, k: usize, member: MemberIx, to: Choice) {
-        let leaf =
-            if to.displace { self.leaf_to_displace(core, k, member, to.parent) } else { None };
-        if let Some(leaf) = leaf {
-            self.assign(core, k, leaf, Parent::Out);
+        let moved = match to.making {
+            Making::Free => None,
+            Making::Displace => self.leaf_to_displace(core, k, member, to.parent),
+            Making::Oust(weaker) => Some(weaker),
+        };
+        if let Some(moved) = moved {
+            self.assign(core, k, moved, Parent::Out);
         }
         let entry = self.member(to.parent);
         if entry.used >= entry.slots {
@@ -287,8 +362,13 @@ impl Swarm {
         } else {
             self.assign(core, k, member, Parent::Member(to.parent));
         }
-        if let Some(leaf) = leaf {
-            self.place(core, k, leaf);
+        let Some(moved) = moved else { return };
+        let entry = self.member(member);
+        let below = matches!(to.making, Making::Oust(_)) && entry.used < entry.slots;
+        if below && self.can_be_child(core, k, moved, member) {
+            self.assign(core, k, moved, Parent::Member(member));
+        } else {
+            self.place(core, k, moved);
         }
     }
 
@@ -301,7 +381,7 @@ impl Swarm {
         parent: MemberIx,
     ) -> Option<MemberIx> {
         let tree = &self.trees[k];
-        let leaf_like = |leaf: &MemberIx| !tree.node(*leaf).is_inner() && *leaf != member;
+        let leaf_like = |leaf: &MemberIx| !tree.node(*leaf).is_strong() && *leaf != member;
         tree.children_back(parent)
             .take_while(leaf_like)
             .take(LEAVES_MAX)

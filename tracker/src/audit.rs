@@ -76,7 +76,7 @@ impl Tracker {
         })?;
         let entry = swarm.member(member);
         let is_home = entry.homes & (1 << k) != 0;
-        ensure(is_home || (children == 0 && !tree.node(member).is_inner()), || {
+        ensure(is_home == tree.node(member).is_interior() && (is_home || children == 0), || {
             format!("{member:?} is interior in {k} without a home there")
         })
     }

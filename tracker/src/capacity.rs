@@ -3,6 +3,7 @@
 //! Rule: an uplink is one budget over all renditions that its peer watches, and is never planned
 //! full. Small changes of what is known change nothing, so that the plan stays quiet.
 
+use crate::links::SPARE_FOR_PARENTS;
 use crate::shared::Core;
 use crate::swarm::{Member, Swarm};
 use crate::tree::MemberIx;
@@ -33,12 +34,19 @@ pub(crate) struct Uplink {
     pub(crate) headroom: u32,
     /// Supply aimed at, relative to demand, ‰.
     pub(crate) even_use: u32,
+    /// Most children that its links allow.
+    pub(crate) children_max: u32,
     /// Whether it was late and has half its slots for now.
     pub(crate) late: bool,
 }
 
-/// Most children of one peer: 32 links carry at most eight substreams each.
-const SLOTS_MAX: u64 = 256;
+/// Most children of a peer that is interior in so many substreams, each with a link of its own,
+/// beside those to its parents.
+fn children_max(links_max: u8, substreams: u32, homes: u32) -> u32 {
+    let links = u32::from(links_max);
+    let parents = substreams + SPARE_FOR_PARENTS as u32;
+    links.saturating_sub(parents).max(links / 2) * homes
+}
 
 impl Uplink {
     /// `⌊headroom · upload · K / rate⌋` children at most, and as an even share
@@ -49,7 +57,7 @@ impl Uplink {
         }
         let room = u64::from(self.upload_kbps) * u64::from(self.substreams);
         let slots = room * u64::from(self.headroom) / (u64::from(self.rate_kbps) * 1_000);
-        let slots = slots.min(SLOTS_MAX) >> u32::from(self.late);
+        let slots = slots.min(u64::from(self.children_max)) >> u32::from(self.late);
         let even = room * u64::from(self.even_use) * u64::from(self.members);
         let even = even.div_ceil(self.swarm_kbps.max(1) * 1_000).min(slots);
         let narrow = |count: u64| u16::try_from(count).unwrap_or(u16::MAX);
@@ -81,14 +89,16 @@ impl Swarm {
         let Some(shape) = self.shape else { return };
         let entry = self.member(member);
         let peer = core.peers.peer(entry.peer);
+        let substreams = u32::from(shape.substreams);
         let uplink = Uplink {
             upload_kbps: entry.upload_kbps,
             rate_kbps: shape.rate_kbps,
-            substreams: u32::from(shape.substreams),
+            substreams,
             members: self.len(),
             swarm_kbps: self.upload_kbps,
             headroom: core.config.headroom,
             even_use: core.config.even_use,
+            children_max: children_max(peer.links_max, substreams, self.homes_per_member()),
             late: peer.lateness.penalty_until > core.now,
         };
         let capacity = uplink.capacity();
@@ -119,12 +129,15 @@ impl Swarm {
         let entry: &mut Member = self.member_mut(member);
         entry.slots = capacity.slots;
         entry.even = capacity.even;
-        entry.chunk_time_us = chunk_time_us;
+        let slowed = core::mem::replace(&mut entry.chunk_time_us, chunk_time_us) != chunk_time_us;
         self.count_supply(member, true);
         self.capable += u32::from(capacity.slots > 0);
         self.capable -= u32::from(was_capable);
         self.rank_nodes(member, u8::MAX);
         self.refresh(member);
+        for k in (0..self.substreams()).filter(|_| slowed) {
+            self.mark_stale(k, member);
+        }
     }
 }
 
@@ -146,6 +159,7 @@ mod tests {
             swarm_kbps,
             headroom: 850,
             even_use: 1_100,
+            children_max: 256,
             late: false,
         };
         assert_eq!(uplink.capacity(), Capacity { slots, even }, "{uplink:?}");

@@ -84,7 +84,7 @@ impl Tracker {
     /// Sends the plans that changed and re-arms the timer.
     fn finish(&mut self, now: Instant) {
         for swarm in &mut self.swarms {
-            swarm.settle_estimates(&self.core, ESTIMATES_MAX);
+            swarm.settle_estimates(ESTIMATES_MAX);
             swarm.flush(&mut self.core);
         }
         if self.core.peers.len() == 0 {
@@ -179,9 +179,20 @@ impl Tracker {
             return;
         };
         match state {
-            LinkState::Up => self.core.link_opened(a, b, rtt),
+            LinkState::Up => self.link_opened(a, b, rtt),
             LinkState::Failed => self.link_down(a, b, Down::Failed),
             LinkState::Closed => self.link_down(a, b, Down::Closed),
+        }
+    }
+
+    fn link_opened(&mut self, a: PeerIx, b: PeerIx, rtt: Option<Duration>) {
+        self.core.link_opened(a, b, rtt);
+        for at in 0..self.core.peers.peer(a).watches.len() {
+            let watch = self.core.peers.peer(a).watches[at];
+            let other = self.core.peers.peer(b).member_of(watch.swarm);
+            if let Some(other) = other.filter(|_| watch.member != MemberIx::NONE) {
+                self.swarms[watch.swarm.at()].measure_pair(&self.core, watch.member, other);
+            }
         }
     }
 

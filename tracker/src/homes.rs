@@ -3,6 +3,7 @@
 //! Rule: in as few as its slots allow, so that its departure hurts few; and every substream's supply
 //! of slots covers its demand, least supplied first.
 
+use crate::places::{CLASS_MAX, CLASS_STRONG};
 use crate::shared::Core;
 use crate::swarm::Swarm;
 use crate::tree::{MemberIx, Parent};
@@ -10,7 +11,7 @@ use rand_core::Rng;
 
 /// A member is strong if its even share is at least half of what it takes: K children are as much
 /// as it receives.
-const STRONG_EVEN_DIVISOR: usize = 2;
+const STRONG_EVEN_DIVISOR: u32 = 2;
 
 /// Slots that members have for a substream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,20 +81,22 @@ impl Swarm {
         self.refresh(member);
     }
 
-    /// Says in these substreams whether a member goes before leaves: it is interior there, and
-    /// strong. Weak ones near the root would make the tree deep.
+    /// Says in these substreams how strong a member is: strong interior nodes go before weak ones,
+    /// and both before leaves. Weak ones near the root would make the tree deep.
     pub(crate) fn rank_nodes(&mut self, member: MemberIx, substreams: u8) {
-        let entry = self.member(member);
-        let strong = usize::from(entry.even) * STRONG_EVEN_DIVISOR >= self.substreams();
-        let homes = if strong { entry.homes } else { 0 };
+        let class = strength_class(u32::from(self.member(member).even), self.substreams());
         for k in 0..self.substreams() {
-            let inner = homes & (1 << k) != 0;
-            if substreams & (1 << k) == 0 || self.trees[k].node(member).is_inner() == inner {
+            let is_home = self.member(member).homes & (1 << k) != 0;
+            let class = if is_home { class } else { 0 };
+            if substreams & (1 << k) == 0 || self.trees[k].node(member).class() == class {
                 continue;
             }
-            self.trees[k].set_inner(member, inner);
+            self.trees[k].set_class(member, class);
+            self.estimate(k, member);
+            self.refresh_keys(k, member);
             if let Parent::Member(parent) = self.trees[k].parent(member) {
                 self.refresh_keys(k, parent);
+                self.mark_stale(k, parent);
             }
         }
     }
@@ -141,6 +144,16 @@ impl Swarm {
         let helps = poor < demand && rich >= demand + own.even && rich >= poor + 2 * own.even;
         (helps && own.even > 0).then_some((k, Some(poorest)))
     }
+}
+
+/// 1 for a weak interior node; strong ones begin at half of what they take, and each class gives
+/// twice as much.
+fn strength_class(even: u32, substreams: usize) -> u8 {
+    let halves = even * STRONG_EVEN_DIVISOR / u32::try_from(substreams).unwrap_or(1).max(1);
+    halves.checked_ilog2().map_or(1, |doublings| {
+        let doublings = u8::try_from(doublings).unwrap_or(CLASS_MAX);
+        (CLASS_STRONG + doublings).min(CLASS_MAX)
+    })
 }
 
 impl crate::swarm::Member {

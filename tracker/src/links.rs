@@ -63,7 +63,7 @@ pub(crate) enum Down {
 }
 
 /// Links that a peer keeps free of children, so that its own parents can be replaced.
-const SPARE_FOR_PARENTS: usize = 2;
+pub(crate) const SPARE_FOR_PARENTS: usize = 2;
 
 impl Peer {
     pub(crate) fn link(&self, other: PeerIx) -> Option<&Link> {
@@ -125,12 +125,17 @@ impl Core {
         if below.link(parent).is_some() {
             return true;
         }
-        let spare = SPARE_FOR_PARENTS.min(usize::from(above.links_max) / 4);
-        let idle = |link: &Link| self.is_idle(link);
         !below.has_failed_with(above.id, self.now)
             && !above.has_failed_with(below.id, self.now)
-            && below.room(idle) >= 1
-            && above.room(idle) > spare
+            && below.room(|link| self.is_idle(link)) >= 1
+            && self.has_room_for_child(parent)
+    }
+
+    /// Whether a peer has room for a link to a child that is not a neighbour yet.
+    pub(crate) fn has_room_for_child(&self, parent: PeerIx) -> bool {
+        let above = self.peers.peer(parent);
+        let spare = SPARE_FOR_PARENTS.min(usize::from(above.links_max) / 4);
+        above.room(|link| self.is_idle(link)) > spare
     }
 
     fn is_idle(&self, link: &Link) -> bool {

@@ -2,12 +2,17 @@
 //!
 //! Rule: after every step each member has a parent, the origin at the worst, in every substream.
 
+use crate::attach::Search;
 use crate::output::Output;
 use crate::peers::PeerIx;
 use crate::shared::Core;
-use crate::swarm::Swarm;
+use crate::swarm::{Member, Swarm};
 use crate::tree::{MemberIx, Parent};
 use alloc::vec;
+use alloc::vec::Vec;
+
+/// Nodes at the bottom of which the one with the fewest children takes over a place.
+const STAND_INS_MAX: usize = 16;
 
 impl Swarm {
     /// Whether its members are planned.
@@ -54,33 +59,139 @@ impl Swarm {
     /// Takes a member out of all trees and gives its children other parents. Its links stay.
     pub(crate) fn uproot(&mut self, core: &mut Core, member: MemberIx) {
         for k in 0..self.substreams() {
-            let was_root = self.trees[k].parent(member) == Parent::Origin;
-            self.assign(core, k, member, Parent::Out);
-            let mut orphans = core::mem::take(&mut self.scratch);
-            orphans.extend(self.trees[k].children(member));
-            for &orphan in &orphans {
-                self.assign(core, k, orphan, Parent::Out);
-            }
-            self.drop_home(member, k);
-            if was_root && self.trees[k].root_count() == 0 {
-                self.crown_heir(core, k, &orphans);
-            }
-            for orphan in orphans.drain(..) {
-                if self.trees[k].parent(orphan) == Parent::Out {
-                    self.place(core, k, orphan);
-                }
-            }
-            self.scratch = orphans;
+            self.vacate(core, k, member);
             self.join_roots(core, k, 2);
         }
         self.clear_slots(member);
+    }
+
+    /// Takes a member out of one tree, where it is interior no longer. If much hangs on several of
+    /// its children, a strong node from the bottom takes its place with all of them; else the best
+    /// child does, with as many of the others as it has room for. The rest go where they may.
+    pub(crate) fn vacate(&mut self, core: &mut Core, k: usize, member: MemberIx) {
+        let above = self.trees[k].parent(member);
+        let stand_in = self.find_stand_in(core, k, member);
+        let place_us = self.arrival_us(k, member);
+        self.assign(core, k, member, Parent::Out);
+        let mut orphans = core::mem::take(&mut self.scratch);
+        orphans.extend(self.trees[k].children(member));
+        for &orphan in &orphans {
+            self.assign(core, k, orphan, Parent::Out);
+        }
+        self.drop_home(member, k);
+        match (above, stand_in) {
+            (Parent::Out | Parent::Awaited, _) => {}
+            (_, Some(stand_in)) => self.stand_in(core, k, stand_in, above, &mut orphans),
+            (Parent::Origin, None) => {
+                if self.trees[k].root_count() == 0 {
+                    self.crown_heir(core, k, &orphans);
+                }
+            }
+            (Parent::Member(above), None) => self.promote_heir(core, k, &orphans, above, place_us),
+        }
+        for orphan in orphans.drain(..) {
+            if self.trees[k].parent(orphan) == Parent::Out {
+                self.place(core, k, orphan);
+            }
+        }
+        self.scratch = orphans;
+    }
+
+    /// A strong node from the bottom that can take the place of a member on which much hangs.
+    fn find_stand_in(&self, core: &Core, k: usize, member: MemberIx) -> Option<MemberIx> {
+        let tree = &self.trees[k];
+        let carries = |&child: &MemberIx| tree.node(child).strong_children() > 0;
+        if core.frozen || tree.interior_children(member).filter(carries).nth(1).is_none() {
+            return None;
+        }
+        let above = tree.parent(member);
+        let children = tree.node(member).children();
+        let fits = |&other: &MemberIx| {
+            let (node, entry) = (tree.node(other), self.member(other));
+            let linked = match above {
+                Parent::Member(above) => {
+                    above != other && core.can_link(entry.peer, self.member(above).peer)
+                }
+                Parent::Out | Parent::Origin | Parent::Awaited => true,
+            };
+            other != member
+                && node.class() >= tree.node(member).class()
+                && linked
+                && node.strong_children() == 0
+                && tree.parent(other) != Parent::Out
+                && entry.slots - entry.used + node.children() >= children
+                && core.has_room_for_child(entry.peer)
+        };
+        let latest = tree.places.latest().take(STAND_INS_MAX);
+        latest.filter(fits).min_by_key(|&other| tree.node(other).children())
+    }
+
+    /// Makes a node take over a place and the orphans from it; its own children become orphans.
+    fn stand_in(
+        &mut self,
+        core: &mut Core,
+        k: usize,
+        member: MemberIx,
+        above: Parent,
+        orphans: &mut Vec<MemberIx>,
+    ) {
+        let mut below = core::mem::take(&mut self.scratch_below);
+        below.extend(self.trees[k].children(member));
+        for &child in &below {
+            self.assign(core, k, child, Parent::Out);
+        }
+        // It may be an orphan itself.
+        self.assign(core, k, member, above);
+        for &orphan in orphans.iter() {
+            let entry = self.member(member);
+            if entry.used < entry.slots && self.can_be_child(core, k, orphan, member) {
+                self.assign(core, k, orphan, Parent::Member(member));
+            }
+        }
+        orphans.append(&mut below);
+        self.scratch_below = below;
+    }
+
+    /// Has the strongest orphan take the place below `above`, and others below itself within its
+    /// even share. Orphans come strongest first.
+    fn promote_heir(
+        &mut self,
+        core: &mut Core,
+        k: usize,
+        orphans: &[MemberIx],
+        above: MemberIx,
+        place_us: u32,
+    ) {
+        let Some((&heir, others)) = orphans.split_first() else { return };
+        let is_free = |entry: &Member| entry.used < entry.slots;
+        if !self.trees[k].node(heir).is_strong()
+            || !is_free(self.member(above))
+            || !self.can_be_child(core, k, heir, above)
+        {
+            return;
+        }
+        let found = self.find_place(core, k, heir, Some(above), Search::Displace);
+        match found.filter(|choice| choice.cost_us < place_us) {
+            Some(choice) => self.take_place(core, k, heir, choice),
+            None => self.assign(core, k, heir, Parent::Member(above)),
+        }
+        for &other in others {
+            let entry = self.member(heir);
+            if entry.used >= entry.even.min(entry.slots) {
+                return;
+            }
+            let is_weak = !self.trees[k].node(other).is_strong();
+            if is_weak && self.can_be_child(core, k, other, heir) {
+                self.assign(core, k, other, Parent::Member(heir));
+            }
+        }
     }
 
     /// Makes the best of a root's children the root.
     fn crown_heir(&mut self, core: &mut Core, k: usize, orphans: &[MemberIx]) {
         let rank = |&member: &MemberIx| {
             let entry = self.member(member);
-            let inner = self.trees[k].node(member).is_inner();
+            let inner = self.trees[k].node(member).is_strong();
             (inner, entry.slots.saturating_sub(entry.used), u8::MAX - entry.roots)
         };
         if let Some(heir) = orphans.iter().copied().max_by_key(|orphan| rank(orphan)) {
@@ -115,7 +226,7 @@ impl Swarm {
 
     /// Takes every member out of the trees: peers are switched off.
     pub(crate) fn clear(&mut self, core: &mut Core) {
-        let members: alloc::vec::Vec<_> = self.indices().collect();
+        let members: Vec<_> = self.indices().collect();
         for &member in &members {
             for k in 0..self.substreams() {
                 self.assign(core, k, member, Parent::Out);

@@ -6,6 +6,7 @@
 //! nobody joins or leaves, the plan becomes quiet.
 
 use crate::attach::Search;
+use crate::places::{CLASS_STRONG, Queue};
 use crate::shared::Core;
 use crate::swarm::Swarm;
 use crate::tree::{MemberIx, Parent};
@@ -22,7 +23,8 @@ const JOINS_MAX: usize = 4;
 impl Swarm {
     /// One round.
     pub(crate) fn rebalance(&mut self, core: &mut Core) {
-        self.settle_estimates(core, ESTIMATES_MAX);
+        self.settle_estimates(ESTIMATES_MAX);
+        self.recheck_crowded(core, ESTIMATES_MAX);
         let (least, most) = (core.config.moves_min, core.config.moves_max);
         let mut budget = (self.len() / 100).clamp(u32::from(least), u32::from(most)) as usize;
         let before = budget;
@@ -66,8 +68,8 @@ impl Swarm {
         };
         let rank = |&child: &MemberIx| {
             let entry = self.member(child);
-            let inner = self.trees[k].node(child).is_inner();
-            (u8::MAX - entry.roots, inner, entry.slots.saturating_sub(entry.used))
+            let strong = self.trees[k].node(child).is_strong();
+            (u8::MAX - entry.roots, strong, entry.slots.saturating_sub(entry.used))
         };
         self.trees[k]
             .children(root)
@@ -93,7 +95,7 @@ impl Swarm {
             }
             self.size_slots(core, member, false);
             for k in 0..self.substreams() {
-                self.estimate(core, k, member);
+                self.measure(core, k, member);
             }
             if *budget > 0 {
                 *budget -= self.relieve(core, member).min(*budget);
@@ -136,6 +138,13 @@ impl Swarm {
             }
             return 0;
         };
+        if self.trees[k].node(child).is_strong() {
+            // Much hangs on those that are left: the best takes its place.
+            let moves = usize::from(self.trees[k].node(member).children()) + 1;
+            self.vacate(core, k, member);
+            self.place(core, k, member);
+            return moves;
+        }
         let root = self.trees[k].first_root();
         let root = root.filter(|&root| root != member && self.can_be_child(core, k, child, root));
         let found = self.find_place(core, k, child, Some(member), Search::Free);
@@ -165,7 +174,7 @@ impl Swarm {
             let Parent::Member(parent) = self.trees[k].parent(member) else { continue };
             let node = self.trees[k].node(member);
             let cooldown = core.config.move_cooldown * (1 << u32::from(node.moves.min(6)));
-            let target = (node.arrival_us / 4 * 3).saturating_sub(GAIN_MIN_US);
+            let target = (self.arrival_us(k, member) / 4 * 3).saturating_sub(GAIN_MIN_US);
             if !core.now.is_past(node.moved, cooldown) || !self.may_gain(k, member, target) {
                 continue;
             }
@@ -182,11 +191,12 @@ impl Swarm {
     /// Whether the first free place is early enough: cheap to ask, and mostly it is not.
     fn may_gain(&self, k: usize, member: MemberIx, target_us: u32) -> bool {
         let tree = &self.trees[k];
-        let first = if tree.node(member).is_inner() {
-            tree.places.upper().next()
-        } else {
-            tree.places.free().next()
-        };
-        first.is_some_and(|(key, _)| key < target_us)
+        let is_strong = tree.node(member).is_strong();
+        let queue = if is_strong { Queue::Upper } else { Queue::Free };
+        let room = tree.places.rooms(queue, member).next();
+        let weaker = (CLASS_STRONG..tree.node(member).class())
+            .filter_map(|class| tree.places.held(class, member).next());
+        let mut first = room.map(|room| room.floor_us).into_iter().chain(weaker.map(|held| held.0));
+        first.any(|floor_us| floor_us < target_us)
     }
 }

@@ -204,7 +204,7 @@ impl crate::swarm::Swarm {
         if !core.now.is_past(node.moved, LATE_MOVE_MIN) {
             return;
         }
-        let limit = node.arrival_us.saturating_mul(2).saturating_add(LATE_US);
+        let limit = self.arrival_us(k, member).saturating_mul(2).saturating_add(LATE_US);
         let found = self.find_place(core, k, member, Some(parent), Search::Recruit);
         let Some(choice) = found.filter(|choice| choice.cost_us < limit) else { return };
         let (child, above) = (self.member(member).peer, self.member(parent).peer);

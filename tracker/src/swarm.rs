@@ -8,7 +8,7 @@
 use crate::homes::Supply;
 use crate::output::Output;
 use crate::peers::{PeerIx, SwarmIx};
-use crate::places::BEYOND_EVEN;
+use crate::places::{BUCKETS, Key, Queue, Row, scatter};
 use crate::shared::Core;
 use crate::stamp::Stamp;
 use crate::tree::{MemberIx, Parent, Tree};
@@ -38,7 +38,10 @@ pub(crate) struct Member {
     pub(crate) chunk_time_us: u32,
     /// Upload for this rendition.
     pub(crate) upload_kbps: u32,
-    spare_key: u32,
+    /// Whether it has slots, but no room for links to new children.
+    pub(crate) crowded: bool,
+    /// Bucket among those with a free slot, and position there.
+    spare: Option<(u8, u32)>,
 }
 
 /// What the first object says of a rendition.
@@ -65,7 +68,7 @@ pub(crate) struct Swarm {
     count: u32,
     pub(crate) trees: Vec<Tree>,
     /// Members with a free slot, by how much they can still do.
-    spare: BTreeSet<(u32, MemberIx)>,
+    spare: Row,
     /// What the members interior in a substream can do for it.
     pub(crate) supply: [Supply; SUBSTREAMS_MAX as usize],
     pub(crate) upload_kbps: u64,
@@ -78,8 +81,11 @@ pub(crate) struct Swarm {
     pub(crate) stale: VecDeque<(u8, MemberIx)>,
     /// Nodes that wait for a parent to come back.
     pub(crate) awaited: BTreeMap<PeerId, Vec<(u8, MemberIx)>>,
+    /// Crowded members, and since when: they are looked at again.
+    crowded: VecDeque<(Stamp, MemberIx)>,
     pub(crate) cursor: u32,
     pub(crate) scratch: Vec<MemberIx>,
+    pub(crate) scratch_below: Vec<MemberIx>,
 }
 
 /// Time from publication until a root has the first chunk: one request to the origin.
@@ -96,7 +102,7 @@ impl Swarm {
             vacant: Vec::new(),
             count: 0,
             trees: Vec::new(),
-            spare: BTreeSet::new(),
+            spare: Row::default(),
             supply: [Supply::default(); SUBSTREAMS_MAX as usize],
             upload_kbps: 0,
             capable: 0,
@@ -104,8 +110,10 @@ impl Swarm {
             changed: Vec::new(),
             stale: VecDeque::new(),
             awaited: BTreeMap::new(),
+            crowded: VecDeque::new(),
             cursor: 0,
             scratch: Vec::new(),
+            scratch_below: Vec::new(),
         }
     }
 
@@ -141,8 +149,9 @@ impl Swarm {
     }
 
     /// Members with a free slot, those that can do most first.
-    pub(crate) fn spare(&self) -> impl Iterator<Item = MemberIx> + '_ {
-        self.spare.iter().map(|&(_, member)| member)
+    pub(crate) fn spare(&self, of: MemberIx) -> impl Iterator<Item = MemberIx> + '_ {
+        let start = scatter(of.0 ^ self.count);
+        self.spare.entries(start, 0).map(|(_, member)| member)
     }
 
     /// Members that are roots in any substream.
@@ -174,7 +183,8 @@ impl Swarm {
             roots: 0,
             chunk_time_us: 0,
             upload_kbps: 0,
-            spare_key: 0,
+            crowded: false,
+            spare: None,
         };
         let ix = self.vacant.pop().unwrap_or_else(|| {
             if self.members.len() == self.members.capacity() {
@@ -228,6 +238,7 @@ impl Swarm {
     fn unhook(&mut self, core: &mut Core, k: usize, member: MemberIx) {
         let from = self.trees[k].parent(member);
         self.trees[k].detach(member);
+        let interior = self.trees[k].node(member).is_interior();
         match from {
             Parent::Out | Parent::Awaited => {}
             Parent::Origin => {
@@ -241,6 +252,9 @@ impl Swarm {
                 self.member_mut(parent).used -= 1;
                 core.release_link(self.member(member).peer, self.member(parent).peer);
                 self.refresh(parent);
+                if interior {
+                    self.mark_stale(k, parent);
+                }
             }
         }
     }
@@ -259,61 +273,98 @@ impl Swarm {
                 core.use_link(self.member(member).peer, self.member(parent).peer);
                 self.add_home(parent, k);
                 self.refresh(parent);
+                if self.trees[k].node(member).is_interior() {
+                    self.mark_stale(k, parent);
+                }
             }
         }
-        self.estimate(core, k, member);
+        self.measure(core, k, member);
         self.refresh_keys(k, member);
     }
 
-    /// Estimates when copies arrive at a node, and has its children's estimates follow.
-    pub(crate) fn estimate(&mut self, core: &Core, k: usize, member: MemberIx) {
-        let arrival = self.arrival_us(core, k, member);
-        let node = self.trees[k].node_mut(member);
-        let before = node.arrival_us;
-        if before.abs_diff(arrival) <= before / 16 + 2_000 {
+    /// Notes how far a node is from its parent, and when copies arrive.
+    pub(crate) fn measure(&mut self, core: &Core, k: usize, member: MemberIx) {
+        if let Parent::Member(parent) = self.trees[k].parent(member) {
+            let trip_us = core.trip_us(self.member(member).peer, self.member(parent).peer);
+            self.trees[k].node_mut(member).set_trip_us(trip_us);
+        }
+        self.estimate(k, member);
+    }
+
+    /// Takes a new round trip between two members into account.
+    pub(crate) fn measure_pair(&mut self, core: &Core, a: MemberIx, b: MemberIx) {
+        for k in 0..self.trees.len() {
+            for (child, parent) in [(a, b), (b, a)] {
+                if self.trees[k].parent(child) == Parent::Member(parent) {
+                    self.measure(core, k, child);
+                }
+            }
+        }
+    }
+
+    /// Estimates when copies arrive at an interior node, and has its children's estimates follow.
+    pub(crate) fn estimate(&mut self, k: usize, member: MemberIx) {
+        let node = self.trees[k].node(member);
+        if !node.is_interior() {
             return;
         }
-        node.arrival_us = arrival;
-        let has_children = node.children() > 0;
+        let (before, arrival) = (node.arrival_us, self.compute_arrival_us(k, member));
+        if before.abs_diff(arrival) <= before / 128 + 500 {
+            return;
+        }
+        self.trees[k].node_mut(member).arrival_us = arrival;
         self.refresh_keys(k, member);
-        if has_children && self.stale.len() < STALE_MAX {
-            let k = u8::try_from(k).expect("substreams fit in a byte");
-            self.stale.push_back((k, member));
+        self.mark_stale(k, member);
+    }
+
+    /// Has the estimates of a node's children follow a change.
+    pub(crate) fn mark_stale(&mut self, k: usize, member: MemberIx) {
+        let node = self.trees[k].node_mut(member);
+        if !node.stale && node.children() > 0 {
+            node.stale = true;
+            self.stale.push_back((u8::try_from(k).expect("substreams fit in a byte"), member));
         }
     }
 
-    fn arrival_us(&self, core: &Core, k: usize, member: MemberIx) -> u32 {
+    /// Estimated time from publication to the first chunk at a node, µs.
+    pub(crate) fn arrival_us(&self, k: usize, member: MemberIx) -> u32 {
+        let node = self.trees[k].node(member);
+        if node.is_interior() { node.arrival_us } else { self.compute_arrival_us(k, member) }
+    }
+
+    fn compute_arrival_us(&self, k: usize, member: MemberIx) -> u32 {
         match self.trees[k].parent(member) {
             Parent::Out | Parent::Origin | Parent::Awaited => ROOT_ARRIVAL_US,
             Parent::Member(parent) => {
-                let above = self.trees[k].node(parent).arrival_us;
-                above.saturating_add(self.hop_us(core, k, member, parent)).min(ARRIVAL_MAX_US)
+                let (node, above) = (self.trees[k].node(member), self.trees[k].node(parent));
+                // Leaves do not know who is before them: any of their siblings may be.
+                let before = if node.is_interior() { node.rank() + 1 } else { above.children() };
+                let hop = self.hop_us(k, member, parent, before);
+                above.arrival_us.saturating_add(hop).min(ARRIVAL_MAX_US)
             }
         }
     }
 
-    /// Time from a chunk's arrival at a parent to its arrival at a child: those before it, itself,
-    /// and the way.
-    pub(crate) fn hop_us(&self, core: &Core, k: usize, member: MemberIx, parent: MemberIx) -> u32 {
-        let above = self.trees[k].node(parent);
-        let inner = self.trees[k].node(member).is_inner();
-        let before = if inner { above.inner_children() } else { above.children() };
-        let sending = self.member(parent).chunk_time_us.saturating_mul(u32::from(before));
-        sending.saturating_add(core.trip_us(self.member(member).peer, self.member(parent).peer))
+    /// Time from a chunk's arrival at a parent to its arrival at its `place`th child, counted from
+    /// one: those before it, itself, and the way.
+    pub(crate) fn hop_us(&self, k: usize, member: MemberIx, parent: MemberIx, place: u16) -> u32 {
+        let sending = self.member(parent).chunk_time_us.saturating_mul(u32::from(place));
+        sending.saturating_add(self.trees[k].node(member).trip_us())
     }
 
     /// Estimates anew what depends on nodes that changed, at most `count` of them.
-    pub(crate) fn settle_estimates(&mut self, core: &Core, count: usize) {
+    pub(crate) fn settle_estimates(&mut self, count: usize) {
         for _ in 0..count {
             let Some((k, member)) = self.stale.pop_front() else { return };
             let k = usize::from(k);
+            self.trees[k].node_mut(member).stale = false;
             if !self.has(member) {
                 continue;
             }
             let mut children = core::mem::take(&mut self.scratch);
-            children.extend(self.trees[k].children(member));
+            children.extend(self.trees[k].interior_children(member));
             for child in children.drain(..) {
-                self.estimate(core, k, child);
+                self.estimate(k, child);
             }
             self.scratch = children;
         }
@@ -331,49 +382,82 @@ impl Swarm {
 
     /// Brings the places that a member offers in one substream up to date.
     pub(crate) fn refresh_keys(&mut self, k: usize, member: MemberIx) {
-        let entry = self.member(member);
-        let node = self.trees[k].node(member);
-        let is_home = entry.homes & (1 << k) != 0;
-        let offers = is_home && self.trees[k].parent(member) != Parent::Out;
-        let (mut free_key, mut upper_key) = (0, 0);
-        if offers {
-            let at = |before: u16| {
+        let (entry, tree) = (self.member(member), &self.trees[k]);
+        let (node, parent) = (tree.node(member), tree.parent(member));
+        let (mut free, mut upper, mut held) = (Key::NONE, Key::NONE, Key::NONE);
+        if node.is_interior() && parent != Parent::Out {
+            let after = |before: u16| {
                 let sending = entry.chunk_time_us.saturating_mul(u32::from(before) + 1);
-                node.arrival_us.saturating_add(sending).clamp(1, ARRIVAL_MAX_US)
+                node.arrival_us.saturating_add(sending).min(ARRIVAL_MAX_US)
             };
-            let tier = if entry.used >= entry.even { BEYOND_EVEN } else { 0 };
-            let has_leaf = node.children() > node.inner_children();
-            if entry.used < entry.slots {
-                free_key = tier | at(node.children());
-                upper_key = tier | at(node.inner_children());
+            let beyond_even = entry.used >= entry.even;
+            let has_weak_child = node.has_weak_child();
+            if entry.used < entry.slots && !entry.crowded {
+                free = Key::room(Queue::Free, beyond_even, after(node.children()));
             }
-            if has_leaf && entry.used <= entry.slots {
-                upper_key = at(node.inner_children());
+            let has_place = entry.used < entry.slots || has_weak_child;
+            if has_place && entry.used <= entry.slots && !entry.crowded {
+                let beyond_even = beyond_even && !has_weak_child;
+                upper = Key::room(Queue::Upper, beyond_even, after(node.strong_children()));
+            }
+            if matches!(parent, Parent::Member(_)) {
+                held = Key::held(node.class(), node.arrival_us);
             }
         }
-        self.trees[k].set_keys(member, free_key, upper_key);
+        let tree = &mut self.trees[k];
+        tree.set_key(Queue::Free, member, free);
+        tree.set_key(Queue::Upper, member, upper);
+        tree.set_key(Queue::Held, member, held);
+    }
+
+    /// Notes that a member has no room for links to new children.
+    pub(crate) fn set_crowded(&mut self, now: Stamp, member: MemberIx) {
+        if !self.member(member).crowded {
+            self.member_mut(member).crowded = true;
+            self.crowded.push_back((now, member));
+            self.refresh(member);
+        }
+    }
+
+    /// Looks again at members that were found crowded a while ago, at most `count` of them.
+    pub(crate) fn recheck_crowded(&mut self, core: &Core, count: usize) {
+        for _ in 0..count {
+            let Some(&(since, member)) = self.crowded.front() else { return };
+            if !core.now.is_past(since, core.config.link_idle / 4) {
+                return;
+            }
+            self.crowded.pop_front();
+            if self.has(member) && self.member(member).crowded {
+                self.member_mut(member).crowded = false;
+                if core.has_room_for_child(self.member(member).peer) {
+                    self.refresh(member);
+                } else {
+                    self.set_crowded(core.now, member);
+                }
+            }
+        }
     }
 
     fn refresh_spare(&mut self, member: MemberIx) {
         let entry = self.member(member);
-        let (old, free) = (entry.spare_key, entry.slots.saturating_sub(entry.used));
-        let key = if free == 0 {
-            0
-        } else {
+        let (old, free) = (entry.spare, entry.slots.saturating_sub(entry.used));
+        let bucket = (free > 0 && !entry.crowded).then(|| {
             let beyond = u32::from(entry.used >= entry.even);
-            // Rounded to a power of two, so that the set changes seldom.
-            1 + (beyond << 16) + (entry.homes.count_ones() << 8) + free.leading_zeros()
-        };
-        if key == old {
+            let homes = entry.homes.count_ones().min(SPARE_HOMES_MAX);
+            // Free slots to a power of two, so that it changes seldom.
+            let bucket = (beyond * (SPARE_HOMES_MAX + 1) + homes) * 16 + free.leading_zeros();
+            u8::try_from(bucket).expect("fewer than BUCKETS")
+        });
+        if bucket == old.map(|(bucket, _)| bucket) {
             return;
         }
-        if old != 0 {
-            self.spare.remove(&(old, member));
+        if let Some((bucket, at)) = old
+            && let Some(moved) = self.spare.remove(usize::from(bucket), at)
+        {
+            self.member_mut(moved).spare = Some((bucket, at));
         }
-        if key != 0 {
-            self.spare.insert((key, member));
-        }
-        self.member_mut(member).spare_key = key;
+        let spare = bucket.map(|bucket| (bucket, self.spare.insert(usize::from(bucket), member)));
+        self.member_mut(member).spare = spare;
     }
 
     /// Sends the plans that changed.
@@ -413,14 +497,16 @@ impl Swarm {
 
     pub(crate) fn memory_bytes(&self) -> usize {
         self.members.capacity() * size_of::<Option<Member>>()
-            + self.spare.len() * size_of::<(u32, MemberIx)>() * 3 / 2
+            + self.spare.memory_bytes()
             + self.vacant.capacity() * size_of::<MemberIx>()
             + self.stale.capacity() * size_of::<(u8, MemberIx)>()
+            + self.crowded.capacity() * size_of::<(Stamp, MemberIx)>()
             + self.trees.iter().map(Tree::memory_bytes).sum::<usize>()
     }
 }
 
 /// Estimates stop here: eleven minutes late is late enough, and the tier bit stays clear.
 const ARRIVAL_MAX_US: u32 = 1 << 29;
-/// Estimates waiting to follow a change. What does not fit is found again by the regular scan.
-const STALE_MAX: usize = 1 << 16;
+/// Members that are interior in more substreams than this are alike as candidates.
+const SPARE_HOMES_MAX: u32 = 6;
+const _: () = assert!(2 * (SPARE_HOMES_MAX as usize + 1) * 16 <= BUCKETS);

@@ -1,12 +1,12 @@
 //! One substream's forest: who feeds whom, with the origin above its roots.
 //!
-//! Rule: siblings are kept with strong interior nodes before the others ("leaves" here, though a
-//! weak one may have a child or two), so that one that can make room is always the last child.
-//! Nothing here allocates except when a member is added.
+//! Rule: siblings are kept by class, the strongest interior nodes first and leaves last, so that one
+//! that can make room is always the last child; among equals the oldest is first, so that a newcomer
+//! delays few. Nothing here allocates except when a member is added.
 //!
 //! It does not decide anything, and does not know peers, links or slots.
 
-use crate::places::Places;
+use crate::places::{CLASS_STRONG, Key, Places, QUEUES};
 use crate::stamp::Stamp;
 use alloc::vec::Vec;
 
@@ -56,16 +56,23 @@ pub(crate) struct Node {
     next: MemberIx,
     first: MemberIx,
     last: MemberIx,
-    /// Estimated time from publication to the first chunk here, µs.
+    /// Estimated time from publication to the first chunk here, µs; kept for interior nodes only.
     pub(crate) arrival_us: u32,
-    pub(crate) free_key: u32,
-    pub(crate) upper_key: u32,
+    /// Positions in the queues that it has keys for.
+    pub(crate) positions: [u32; QUEUES],
+    pub(crate) keys: [Key; QUEUES],
+    /// One way from the parent, in units of 16 µs.
+    trip: u16,
+    /// Siblings before it; kept for interior nodes only.
+    rank: u16,
     /// When it was last moved.
     pub(crate) moved: Stamp,
     children: u16,
-    inner_children: u16,
+    strong_children: u16,
     above: Above,
-    inner: bool,
+    class: u8,
+    /// Whether its children's arrival is to be estimated anew.
+    pub(crate) stale: bool,
     /// Moves for a better place, which make the next one wait longer.
     pub(crate) moves: u8,
 }
@@ -79,13 +86,16 @@ impl Node {
             first: MemberIx::NONE,
             last: MemberIx::NONE,
             arrival_us: 0,
-            free_key: 0,
-            upper_key: 0,
+            positions: [0; QUEUES],
+            keys: [Key::NONE; QUEUES],
+            trip: 0,
+            rank: 0,
             moved: now,
             children: 0,
-            inner_children: 0,
+            strong_children: 0,
             above: Above::Out,
-            inner: false,
+            class: 0,
+            stale: false,
             moves: 0,
         }
     }
@@ -96,13 +106,41 @@ impl Node {
     }
 
     /// Number of children that are strong and interior themselves.
-    pub(crate) fn inner_children(&self) -> u16 {
-        self.inner_children
+    pub(crate) fn strong_children(&self) -> u16 {
+        self.strong_children
+    }
+
+    /// Children that are leaves, or nearly: a weak one may have a child or two.
+    pub(crate) fn has_weak_child(&self) -> bool {
+        self.children > self.strong_children
+    }
+
+    /// 0 for a leaf, 1 for a weak interior node, more the stronger it is.
+    pub(crate) fn class(&self) -> u8 {
+        self.class
+    }
+
+    pub(crate) fn is_interior(&self) -> bool {
+        self.class > 0
     }
 
     /// Whether it is interior, and strong: it then goes before leaves.
-    pub(crate) fn is_inner(&self) -> bool {
-        self.inner
+    pub(crate) fn is_strong(&self) -> bool {
+        self.class >= CLASS_STRONG
+    }
+
+    /// Siblings before an interior node.
+    pub(crate) fn rank(&self) -> u16 {
+        self.rank
+    }
+
+    /// One way from its parent, µs.
+    pub(crate) fn trip_us(&self) -> u32 {
+        u32::from(self.trip) * 16
+    }
+
+    pub(crate) fn set_trip_us(&mut self, trip_us: u32) {
+        self.trip = u16::try_from(trip_us / 16).unwrap_or(u16::MAX);
     }
 }
 
@@ -168,7 +206,7 @@ impl Tree {
         self.last_root
     }
 
-    /// Children, interior ones first.
+    /// Children, the strongest first.
     pub(crate) fn children(&self, member: MemberIx) -> impl Iterator<Item = MemberIx> + '_ {
         let mut next = self.node(member).first;
         core::iter::from_fn(move || {
@@ -176,6 +214,14 @@ impl Tree {
             next = self.node(child).next;
             Some(child)
         })
+    }
+
+    /// Children that are interior themselves, the strongest first.
+    pub(crate) fn interior_children(
+        &self,
+        member: MemberIx,
+    ) -> impl Iterator<Item = MemberIx> + '_ {
+        self.children(member).take_while(|&child| self.node(child).is_interior())
     }
 
     /// Children, leaves first.
@@ -237,7 +283,8 @@ impl Tree {
     /// Takes a node out of the forest; its own children stay below it.
     pub(crate) fn detach(&mut self, member: MemberIx) {
         let node = self.node(member);
-        let (previous, next, inner) = (node.previous, node.next, node.inner);
+        let (previous, next) = (node.previous, node.next);
+        let (interior, strong) = (node.is_interior(), node.is_strong());
         let parent = self.parent(member);
         if let Some(previous) = previous.some() {
             self.node_mut(previous).next = next;
@@ -259,12 +306,15 @@ impl Tree {
             Parent::Member(parent) => {
                 let above = self.node_mut(parent);
                 above.children -= 1;
-                above.inner_children -= u16::from(inner);
+                above.strong_children -= u16::from(strong);
                 if above.first == member {
                     above.first = next;
                 }
                 if above.last == member {
                     above.last = previous;
+                }
+                if interior {
+                    self.shift_ranks(next, |rank| rank - 1);
                 }
             }
         }
@@ -273,16 +323,13 @@ impl Tree {
         (node.above, node.parent) = (Above::Out, MemberIx::NONE);
     }
 
-    /// Says whether a node is interior and strong, and keeps its siblings in order.
-    pub(crate) fn set_inner(&mut self, member: MemberIx, inner: bool) {
-        if self.node(member).inner == inner {
-            return;
-        }
+    /// Says how strong a node is, and keeps its siblings in order.
+    pub(crate) fn set_class(&mut self, member: MemberIx, class: u8) {
         match self.parent(member) {
-            Parent::Out | Parent::Origin | Parent::Awaited => self.node_mut(member).inner = inner,
+            Parent::Out | Parent::Origin | Parent::Awaited => self.node_mut(member).class = class,
             parent @ Parent::Member(_) => {
                 self.detach(member);
-                self.node_mut(member).inner = inner;
+                self.node_mut(member).class = class;
                 self.attach(member, parent);
             }
         }
@@ -300,22 +347,39 @@ impl Tree {
     }
 
     fn push_child(&mut self, member: MemberIx, parent: MemberIx) {
-        let inner = self.node(member).inner;
+        let (class, strong) = (self.node(member).class, self.node(member).is_strong());
+        let above = self.node(parent);
+        let (mut previous, mut next, mut rank) = (above.last, MemberIx::NONE, 0);
+        if class > 0 {
+            (previous, next) = (MemberIx::NONE, above.first);
+            while next != MemberIx::NONE && self.node(next).class >= class {
+                (previous, next) = (next, self.node(next).next);
+                rank += 1;
+            }
+            self.shift_ranks(next, |rank| rank + 1);
+        }
+        let node = self.node_mut(member);
+        (node.previous, node.next, node.rank) = (previous, next, rank);
+        match previous.some() {
+            Some(previous) => self.node_mut(previous).next = member,
+            None => self.node_mut(parent).first = member,
+        }
+        match next.some() {
+            Some(next) => self.node_mut(next).previous = member,
+            None => self.node_mut(parent).last = member,
+        }
         let above = self.node_mut(parent);
         above.children += 1;
-        above.inner_children += u16::from(inner);
-        let (first, last) = (above.first, above.last);
-        if first == MemberIx::NONE {
-            above.first = member;
-            above.last = member;
-        } else if inner {
-            above.first = member;
-            self.node_mut(first).previous = member;
-            self.node_mut(member).next = first;
-        } else {
-            above.last = member;
-            self.node_mut(last).next = member;
-            self.node_mut(member).previous = last;
+        above.strong_children += u16::from(strong);
+    }
+
+    /// Changes the ranks of a node and the interior siblings after it.
+    fn shift_ranks(&mut self, from: MemberIx, shift: impl Fn(u16) -> u16) {
+        let mut at = from;
+        while at != MemberIx::NONE && self.node(at).is_interior() {
+            let node = self.node_mut(at);
+            node.rank = shift(node.rank);
+            at = node.next;
         }
     }
 
