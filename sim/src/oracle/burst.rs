@@ -11,7 +11,7 @@
 //! viewers and two chunks, one given to each, are done after one exchange, earlier than it says.
 //! With many more chunks than the logarithm of the audience the two come close.
 
-use super::snowball::{Seed, arrivals_s};
+use super::snowball::{Seed, earliest_s, fastest_first, fastest_first_s};
 
 /// A segment that appears at once, and who wants it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,7 +40,7 @@ impl Burst<'_> {
         if viewers == 0 || self.chunks == 0 {
             return 0.0;
         }
-        let one = arrivals_s(self.chunk_mbit, self.seed, self.upload_mbps, self.latency_s);
+        let one = earliest_s(self.chunk_mbit, self.seed, self.upload_mbps, self.latency_s);
         let one_s = one.get(done - 1).copied().unwrap_or(f64::INFINITY);
         one_s.max(self.uplinks_s(done))
     }
@@ -51,7 +51,7 @@ impl Burst<'_> {
     #[must_use]
     pub fn serial_estimate_s(&self) -> f64 {
         let viewers = self.upload_mbps.len();
-        let one = arrivals_s(self.chunk_mbit, self.seed, self.upload_mbps, self.latency_s);
+        let one = fastest_first_s(self.chunk_mbit, self.seed, self.upload_mbps, self.latency_s);
         let all = if one.len() == viewers { one.last().copied() } else { None };
         let copies = viewers.saturating_sub(1) as f64 * self.chunks.saturating_sub(1) as f64;
         let upload_mbps: f64 = self.upload_mbps.iter().sum();
@@ -67,9 +67,9 @@ impl Burst<'_> {
         }
         let copies = self.seed.copies.saturating_mul(self.chunks);
         let seeds = Seed { copies, ..self.seed };
-        let starts = arrivals_s(self.chunk_mbit, seeds, self.upload_mbps, self.latency_s);
-        let mut uploads = self.upload_mbps.to_vec();
-        uploads.sort_unstable_by(|a, b| b.total_cmp(a));
+        let starts = earliest_s(self.chunk_mbit, seeds, self.upload_mbps, self.latency_s);
+        // At any moment, the most is sent if the earliest to hold a chunk is the fastest.
+        let uploads = fastest_first(self.upload_mbps);
         let mut left_mbit = by_peers as f64 * self.chunk_mbit;
         let (mut now_s, mut working_mbps) = (0.0, 0.0);
         for (start_s, upload) in starts.iter().zip(uploads) {
