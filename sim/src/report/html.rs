@@ -6,11 +6,11 @@ use crate::figures::{Figure, Run};
 use crate::report::number::{human, spoken};
 use crate::report::plot::{Axis, Ink, Mark, Plot, Series};
 use crate::report::style::{SHEET, escaped};
-use crate::report::{RANKED_BY, Report, SEEDS_SHOWN_MAX, Sweep, charts, table};
+use crate::report::{Report, SEEDS_SHOWN_MAX, Sweep, charts, headlines, table};
 use std::fmt::Write;
 
 /// Figures at the top of the page, and plots over a sweep's key.
-const HEADLINES: usize = 4;
+const TILES: usize = 6;
 /// Points of a sweep whose plots are on the page.
 const POINTS_MAX: usize = 12;
 
@@ -89,17 +89,10 @@ fn heading(out: &mut String, scenario: &str, description: &str, settings: &[Stri
     }
 }
 
-/// The figure that seeds are ranked by, and the first others.
-fn headlines(figures: &[Figure]) -> Vec<&Figure> {
-    let is_rank = |figure: &&Figure| figure.name == RANKED_BY;
-    let rest = figures.iter().filter(|figure| !is_rank(figure) && !figure.is_host);
-    figures.iter().filter(is_rank).chain(rest).take(HEADLINES).collect()
-}
-
 fn tiles(out: &mut String, report: &Report) {
     let of = if report.runs.len() > 1 { ", median" } else { "" };
     out.push_str("<div class=\"tiles\">\n");
-    for figure in headlines(&report.median()) {
+    for figure in headlines(&report.median()).take(TILES) {
         let (words, unit) = spoken(figure.name);
         let (words, value) = (escaped(&words), human(figure.value));
         let _ = writeln!(
@@ -241,7 +234,7 @@ fn over_key(sweep: &Sweep) -> Vec<Plot> {
             series: vec![series("", Mark::Line), series("median of seeds", Mark::Dots)],
         }
     };
-    headlines(first).into_iter().map(plot).collect()
+    headlines(first).take(TILES).map(plot).collect()
 }
 
 #[cfg(test)]

@@ -18,6 +18,16 @@ use crate::figures::{Figure, Run, Worse};
 
 /// The figure that seeds are ranked by.
 const RANKED_BY: &str = "achieved_over_bound";
+/// The figures that say most, first; where they were measured.
+const HEADLINES: &[&str] = &[
+    RANKED_BY,
+    "offload_ratio",
+    "offload_bound",
+    "segment_p99_s",
+    "startup_p50_s",
+    "stall_seconds",
+    "waste_ratio",
+];
 /// Up to this many seeds are shown one by one.
 const SEEDS_SHOWN_MAX: usize = 5;
 
@@ -119,6 +129,13 @@ fn quoted(word: &str) -> String {
         return word.to_owned();
     }
     format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// The figures that say most, then the others that do not depend on the machine.
+fn headlines(figures: &[Figure]) -> impl Iterator<Item = &Figure> {
+    let first = HEADLINES.iter().filter_map(|name| figures.iter().find(|it| it.name == *name));
+    let rest = figures.iter().filter(|it| !HEADLINES.contains(&it.name) && !it.is_host);
+    first.chain(rest)
 }
 
 fn finite(run: &Run, name: &str) -> Option<f64> {

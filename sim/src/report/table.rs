@@ -4,9 +4,13 @@
 
 use crate::figures::Figure;
 use crate::report::number::human;
-use crate::report::{Report, SEEDS_SHOWN_MAX, Sweep};
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, Table};
+use crate::report::{Report, SEEDS_SHOWN_MAX, Sweep, headlines};
+use anyhow::{Result, bail};
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+
+/// A line under the header and no others: there are many short rows.
+const STYLE: TableStyle =
+    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// One line per figure: the seeds if they are few, the median, the worst.
 pub fn table(report: &Report) -> String {
@@ -40,23 +44,32 @@ pub(crate) fn cells(report: &Report) -> (Vec<String>, Vec<Vec<String>>) {
     (header, rows)
 }
 
-/// One line per point: the settings there, and the medians of the figures named, or of the first
-/// few if none are.
-pub fn sweep_table(sweep: &Sweep, figures: &[String]) -> String {
-    let (header, rows) = sweep_cells(sweep, figures);
-    drawn(header, rows, sweep.keys.len())
-}
-
-/// The header and the lines of [`sweep_table`], for other renderings.
-pub(crate) fn sweep_cells(sweep: &Sweep, figures: &[String]) -> (Vec<String>, Vec<Vec<String>>) {
+/// One line per point: the settings there, and the medians of the figures named, or of those
+/// that say most if none are.
+///
+/// # Errors
+/// If there is no figure of such a name.
+pub fn sweep_table(sweep: &Sweep, figures: &[String]) -> Result<String> {
     /// As many columns as fit a terminal.
     const COLUMNS: usize = 6;
-    let names: Vec<String> = if figures.is_empty() {
-        let first = sweep.points.first().map(|point| point.report.median()).unwrap_or_default();
-        first.iter().take(COLUMNS).map(|figure| figure.name.to_owned()).collect()
+    let first = sweep.points.first().map(|point| point.report.median()).unwrap_or_default();
+    let names: Vec<String> = first.iter().map(|figure| figure.name.to_owned()).collect();
+    for figure in figures {
+        if !names.contains(figure) {
+            bail!("no figure `{figure}`: there are {}", names.join(", "));
+        }
+    }
+    let names = if figures.is_empty() {
+        headlines(&first).take(COLUMNS).map(|figure| figure.name.to_owned()).collect()
     } else {
         figures.to_vec()
     };
+    let (header, rows) = sweep_cells(sweep, &names);
+    Ok(drawn(header, rows, sweep.keys.len()))
+}
+
+/// The header and the lines of [`sweep_table`], for other renderings.
+pub(crate) fn sweep_cells(sweep: &Sweep, names: &[String]) -> (Vec<String>, Vec<Vec<String>>) {
     let mut header = sweep.keys.clone();
     header.extend(names.iter().cloned());
     let rows = sweep.points.iter().map(|point| {
@@ -67,14 +80,13 @@ pub(crate) fn sweep_cells(sweep: &Sweep, figures: &[String]) -> (Vec<String>, Ve
         };
         point.values.iter().cloned().chain(names.iter().map(value)).collect()
     });
-    let rows = rows.collect();
-    (header, rows)
+    (header, rows.collect())
 }
 
 fn drawn(header: Vec<String>, rows: Vec<Vec<String>>, left: usize) -> String {
     let columns = header.len();
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.load_style(STYLE).set_header(header);
     for row in rows {
         table.add_row(row);
     }
@@ -129,7 +141,9 @@ mod tests {
         let (header, rows) = sweep_cells(&sweep, &["delay_p99_s".into()]);
         assert_eq!(header, ["viewers", "delay_p99_s"]);
         assert_eq!(rows, [["10", "1"], ["20", "2"]]);
-        assert_eq!(sweep_cells(&sweep, &[]).0.len(), 5);
-        assert!(sweep_table(&sweep, &[]).contains("achieved_over_bound"));
+        let drawn = sweep_table(&sweep, &[]).expect("the first few exist");
+        assert!(drawn.contains("achieved_over_bound") && drawn.contains("stalls"));
+        let error = sweep_table(&sweep, &["stals".into()]).expect_err("there is none");
+        assert!(error.to_string().contains("no figure `stals`: there are achieved_over_bound, "));
     }
 }
