@@ -46,6 +46,8 @@ pub(crate) struct Feed {
     pub(crate) root_from: Option<ObjectId>,
     /// How long after the digest the run is usually whole.
     pub(crate) lag: Duration,
+    /// How many peers hang below this one, as the parent was told.
+    pub(crate) weight_told: u16,
     pub(crate) good: u32,
     pub(crate) repaired: u32,
     /// Runs in a row that had to be repaired.
@@ -59,6 +61,7 @@ impl Feed {
             next: None,
             root_from: None,
             lag: Duration::from_millis(300),
+            weight_told: 0,
             good: 0,
             repaired: 0,
             repaired_in_row: 0,
@@ -72,10 +75,12 @@ impl Feed {
         self.repaired_in_row = 0;
     }
 
-    /// A run needed repair.
-    pub(crate) const fn note_repaired(&mut self) {
+    /// A run needed repair, and its parent did not say that it would.
+    pub(crate) const fn note_repaired(&mut self, blames_parent: bool) {
         self.repaired += 1;
-        self.repaired_in_row += 1;
+        if blames_parent {
+            self.repaired_in_row += 1;
+        }
     }
 }
 

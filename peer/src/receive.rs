@@ -200,9 +200,8 @@ impl Engine {
             return;
         }
         let jitter = self.random(20);
-        let repair: Vec<Instant> = (0..digest.substreams)
-            .map(|k| self.first_repair_at(id.rendition, Substream(k), now))
-            .collect();
+        let repair: Vec<Instant> =
+            (0..digest.substreams).map(|k| self.first_repair_at(&id, Substream(k), now)).collect();
         let object = self.store.ensure(id, now, jitter);
         object.known_at = now;
         object.adopt_digest(Arc::clone(&digest), now);
@@ -213,6 +212,9 @@ impl Engine {
         let (undigested, raw_fetch) = (object.undigested.take(), object.raw_fetch.take());
         self.note_newest(&digest);
         self.pass_on_digest(&digest);
+        for k in 0..digest.substreams {
+            self.tell_weight(id.rendition, Substream(k));
+        }
         self.push(Output::Published(digest));
         self.adopt_raw(id, undigested, raw_fetch, now);
         for early in unverified {

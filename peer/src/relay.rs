@@ -1,6 +1,7 @@
 //! The way down: digests and chunks go to those who subscribed, the moment they are verified.
 
 use crate::engine::Engine;
+use crate::feed::Parent;
 use crate::neighbour::Child;
 use crate::uplink::Why;
 use alloc::vec::Vec;
@@ -30,7 +31,16 @@ impl Engine {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else {
             return;
         };
+        if let Some(known) = neighbour.children.get_mut(&key)
+            && known.until.is_none()
+            && known.from <= from
+        {
+            known.weight = weight;
+            self.tell_weight(from.rendition, substream);
+            return;
+        }
         neighbour.children.insert(key, child);
+        self.tell_weight(from.rendition, substream);
         self.tell(peer, PeerMessage::Subscribed { substream, from });
         let known: Vec<ObjectId> = self
             .store
@@ -169,6 +179,21 @@ impl Engine {
         below
             .filter(|child| child.until.is_none())
             .fold(0u16, |sum, child| sum.saturating_add(child.weight).saturating_add(1))
+    }
+
+    /// Tells the parent how many peers hang below this one, if that has clearly changed.
+    pub(crate) fn tell_weight(&mut self, rendition: RenditionId, k: Substream) {
+        let weight = self.descendants(rendition, k);
+        let Some(state) = self.renditions.get_mut(&rendition) else { return };
+        let Some(from) = state.frontier() else { return };
+        let Some(feed) = state.feed_mut(k) else { return };
+        let (told, slack) = (feed.weight_told, feed.weight_told / 4);
+        if let Parent::Peer(parent) = feed.current
+            && weight.abs_diff(told) > slack
+        {
+            feed.weight_told = weight;
+            self.tell(parent, PeerMessage::Subscribe { substream: k, from, weight });
+        }
     }
 
     /// Tells the children of a run that it will be late.

@@ -272,8 +272,10 @@ impl Engine {
         let Some(feed) = state.feed_mut(k) else {
             return;
         };
-        feed.note_repaired();
+        feed.note_repaired(first);
+        // A parent that said so itself is not to blame.
         if let Parent::Peer(parent) = feed.current
+            && first
             && feed.repaired_in_row >= REPAIRED_IN_ROW_MAX
         {
             feed.repaired_in_row = 0;
@@ -364,13 +366,24 @@ impl Engine {
         }
     }
 
-    /// When the run of a new object is repaired, if it has not come by then.
-    pub(crate) fn first_repair_at(
-        &self,
-        rendition: RenditionId,
-        k: Substream,
-        now: Instant,
-    ) -> Instant {
+    /// When the run of a new object is repaired, if it has not come by then: after its usual time,
+    /// and not before half of the time is over in which peers may bring it. Early repair only moves
+    /// load from one uplink to another.
+    pub(crate) fn first_repair_at(&self, id: &ObjectId, k: Substream, now: Instant) -> Instant {
+        let usual = self.usual_repair_at(id.rendition, k, now);
+        let rendition = self.renditions.get(&id.rendition);
+        let is_root =
+            rendition.and_then(|r| r.feed(k)).is_some_and(|feed| feed.current == Parent::Origin);
+        let expected = rendition.and_then(|r| r.expected_need(id, now));
+        let asked = self.store.object(id).and_then(|object| object.deadline);
+        let Some(deadline) = expected.into_iter().chain(asked).min().filter(|_| !is_root) else {
+            return usual;
+        };
+        let patience = (deadline - now).saturating_sub(self.config.fallback_lead_min) / 2;
+        usual.max(now + patience)
+    }
+
+    fn usual_repair_at(&self, rendition: RenditionId, k: Substream, now: Instant) -> Instant {
         let feed = self.renditions.get(&rendition).and_then(|r| r.feed(k));
         let Some(feed) = feed else {
             return now + LINK_OPENING;
@@ -403,8 +416,8 @@ impl Engine {
 
     /// A new parent serves from `from` on: give it time.
     pub(crate) fn delay_repair(&mut self, k: Substream, from: ObjectId, now: Instant) {
-        let at = self.first_repair_at(from.rendition, k, now);
         for id in self.store.incomplete() {
+            let at = self.first_repair_at(&id, k, now);
             if id >= from
                 && id.rendition == from.rendition
                 && let Some(object) = self.store.object_mut(&id)

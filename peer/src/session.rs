@@ -362,6 +362,9 @@ impl Engine {
         }
         for (substream, from) in asks {
             let weight = self.descendants(rendition, substream);
+            if let Some(feed) = self.rendition_mut(rendition).feed_mut(substream) {
+                feed.weight_told = weight;
+            }
             self.tell(peer, PeerMessage::Subscribe { substream, from, weight });
         }
     }

@@ -479,7 +479,7 @@ proptest! {
     #[test]
     fn window_equals_fine_samples(viewers in stays(1..20)) {
         let exact = window::over(&viewers, 10.0, 60.0);
-        let steps = 20_000;
+        let steps = 5_000;
         let step_s = 50.0 / f64::from(steps);
         let sampled: f64 = (0..steps).map(|step| {
             let at_s = 10.0 + (f64::from(step) + 0.5) * step_s;

@@ -16,7 +16,7 @@ use super::snowball::{Seed, earliest_s, fastest_first, fastest_first_s};
 /// A segment that appears at once, and who wants it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Burst<'a> {
-    /// Size of one chunk, Mbit.
+    /// Size of one chunk, Mbit: the mean, if the last one is shorter.
     pub chunk_mbit: f64,
     /// How many chunks it has.
     pub chunks: u64,
@@ -25,7 +25,7 @@ pub struct Burst<'a> {
     pub seed: Seed,
     /// Uploads, Mbit/s. All of each can be used, as long as its owner has a chunk.
     pub upload_mbps: &'a [f64],
-    /// One-way delay, seconds.
+    /// One-way delay, seconds: for a bound, the shortest between any two viewers.
     pub latency_s: f64,
 }
 

@@ -297,10 +297,27 @@ impl<'a> World<'a> {
             for v in 0..4 {
                 if let Some(e) = self.viewers[v].engine.as_ref() {
                     let s = e.status(now);
-                    eprintln!("t={second} v={v} up={} drawn={} n={} parents={:?} totals={:?} fb={:?}", s.upload.as_bps()*SCALE, self.instance.viewers[v].upload_mbps, s.neighbours.len(), s.substreams.iter().map(|x| match x.parent { shoal_peer::Parent::Peer(p) => p.0 as i64, shoal_peer::Parent::Origin => 0, shoal_peer::Parent::Nobody => -1}).collect::<Vec<_>>(), s.totals, s.fallbacks);
+                    eprintln!(
+                        "t={second} v={v} up={} drawn={} n={} parents={:?} totals={:?} fb={:?}",
+                        s.upload.as_bps() * SCALE,
+                        self.instance.viewers[v].upload_mbps,
+                        s.neighbours.len(),
+                        s.substreams
+                            .iter()
+                            .map(|x| match x.parent {
+                                shoal_peer::Parent::Peer(p) => p.0 as i64,
+                                shoal_peer::Parent::Origin => 0,
+                                shoal_peer::Parent::Nobody => -1,
+                            })
+                            .collect::<Vec<_>>(),
+                        s.totals,
+                        s.fallbacks
+                    );
                 }
             }
-            if let Some(t) = &self.tracker { eprintln!("{:?}", t.view()); }
+            if let Some(t) = &self.tracker {
+                eprintln!("{:?}", t.view());
+            }
         }
         if second % AUDIT_EVERY_S == AUDIT_EVERY_S - 1 {
             self.audit();

@@ -83,14 +83,16 @@ struct Outgoing {
     message: u32,
     bytes: u32,
     left: u32,
+    /// Bytes that the sender counts as waiting.
+    counted: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Piece {
     dir: Dir,
     bytes: u32,
-    /// The message that ends with it, and its length.
-    ends: Option<(u32, u32)>,
+    /// The message that ends with it.
+    ends: Option<Outgoing>,
 }
 
 /// A viewer's uplink.
@@ -176,13 +178,15 @@ impl World<'_> {
     pub(crate) fn transmit(&mut self, dir: Dir, message: PeerMessage, bytes: u32) {
         let is_chunk = matches!(message, PeerMessage::Chunk { .. });
         let slot = self.net.messages.put((message, bytes));
-        if !is_chunk {
+        let association = self.net.association(dir);
+        // Nothing overtakes on one association.
+        if !is_chunk && association.queue.is_empty() && association.committed == 0 {
             self.transmit_control(dir, slot, bytes);
             return;
         }
-        let association = self.net.association(dir);
-        association.waiting += bytes;
-        association.queue.push_back(Outgoing { message: slot, bytes, left: bytes });
+        let counted = if is_chunk { bytes } else { 0 };
+        association.waiting += counted;
+        association.queue.push_back(Outgoing { message: slot, bytes, left: bytes, counted });
         self.fill_window(dir);
     }
 
@@ -213,7 +217,7 @@ impl World<'_> {
             let bytes = front.left.min(room.max(PACKET));
             front.left -= bytes;
             association.committed += bytes;
-            let ends = (front.left == 0).then_some((front.message, front.bytes));
+            let ends = (front.left == 0).then_some(*front);
             pieces.push(Piece { dir, bytes, ends });
             if ends.is_some() {
                 association.queue.pop_front();
@@ -257,8 +261,8 @@ impl World<'_> {
         let Some(piece) = uplink.pieces.pop_front() else { return };
         self.start_uplink(viewer);
         if self.net.links[piece.dir.link()].state != LinkState::Open {
-            if let Some((message, _)) = piece.ends {
-                self.net.messages.take(message);
+            if let Some(outgoing) = piece.ends {
+                self.net.messages.take(outgoing.message);
             }
             return;
         }
@@ -268,11 +272,13 @@ impl World<'_> {
         association.flying += piece.bytes;
         association.sent_at = now;
         association.acks.push_back((now + one_way * 2, piece.bytes));
-        if let Some((message, bytes)) = piece.ends {
-            association.waiting -= bytes;
+        if let Some(Outgoing { message, bytes, counted, .. }) = piece.ends {
+            association.waiting -= counted;
             let waiting = association.waiting;
             self.leave_network(piece.dir, message, bytes, now);
-            self.tell_buffered(piece.dir, waiting);
+            if counted > 0 {
+                self.tell_buffered(piece.dir, waiting);
+            }
         }
         self.fill_window(piece.dir);
     }
