@@ -42,7 +42,7 @@ impl Batch {
         };
         let named = |index: usize| {
             let (changed, seed) = tasks[index];
-            progress.finished(index, &format!("{}, seed {seed}", changed.scenario.name));
+            progress.finished(index, &changed.run_name(seed));
         };
         let runs = in_order(tasks.len(), usize::from(self.jobs), &one, &named);
         progress.end();
@@ -68,7 +68,7 @@ impl Batch {
         });
         let command = replay_command(&scenario.name, seed, settings, self.options.twins);
         let mut run =
-            run.map_err(|error| anyhow!("{}, seed {seed}: {error:#}\n{command}", scenario.name))?;
+            run.map_err(|error| anyhow!("{}: {error:#}\n{command}", changed.run_name(seed)))?;
         if !self.keeps_curves {
             run.curves = Curves::default();
         }

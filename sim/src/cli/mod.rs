@@ -140,6 +140,14 @@ struct Changed {
     settings: Vec<String>,
 }
 
+impl Changed {
+    /// What one of its runs is called in messages.
+    fn run_name(&self, seed: u64) -> String {
+        let settings = self.settings.iter().map(|setting| format!(" {setting}"));
+        format!("{}{}, seed {seed}", self.scenario.name, settings.collect::<String>())
+    }
+}
+
 fn changed(name: &str, settings: &[String]) -> Result<Changed> {
     let mut scenario = Scenario::named(name)?;
     let key = |setting: &str| setting.split('=').next().unwrap_or_default().trim().to_owned();

@@ -9,15 +9,18 @@ use crate::report::plot::{Axis, Ink, Mark, Plot, Series, Xy};
 /// Points of a distribution that are drawn.
 const QUANTILES: usize = 400;
 
-/// The plots of a run, in the order of the page.
-pub(crate) fn of_run(run: &Run) -> Vec<Plot> {
+/// What the origin sends comes in bursts, one per segment: it is averaged over this time, s.
+const EGRESS_MEAN_S: f64 = 4.0;
+
+/// The plots of a run, in the order of the page; with its twin's if it had one.
+pub(crate) fn of_run(run: &Run, twins: bool) -> Vec<Plot> {
     let curves = &run.curves;
     vec![
         offload(curves),
         egress(curves),
         delay(curves),
         startup(curves),
-        stalls(curves),
+        if twins { stalls_of_pairs(curves) } else { stalls(curves) },
         upload(curves),
         viewers(curves),
     ]
@@ -40,19 +43,22 @@ fn offload(curves: &Curves) -> Plot {
 }
 
 fn egress(curves: &Curves) -> Plot {
-    let all = [&curves.origin, &curves.without_peers, &curves.origin_bound];
+    let sent = moving_mean(&curves.origin, EGRESS_MEAN_S);
+    let all = [&sent, &curves.without_peers, &curves.origin_bound];
     let rates = all.into_iter().flatten().map(|point| point.1);
+    let (x, y) = (time(all), Axis::wide("Mbit/s", rates));
     Plot {
         title: "What the origin sends".into(),
         note: "Everything that leaves the origin and the tracker, beside what the same audience \
-               would cost without peers and the least that any system could send."
+               would cost without peers and the least that any system could send. \
+               Means of the last 4 s, because segments leave in bursts."
             .into(),
-        x: time(all),
-        y: Axis::wide("Mbit/s", rates),
+        x,
+        y,
         series: vec![
             line("the least possible", Ink::Bound, curves.origin_bound.clone()),
             line("without peers", Ink::Without, curves.without_peers.clone()),
-            line("sent", Ink::Reached, curves.origin.clone()),
+            line("sent", Ink::Reached, sent),
         ],
     }
 }
@@ -74,7 +80,9 @@ fn startup(curves: &Curves) -> Plot {
     let both = [curves.startup.as_slice(), curves.startup_twin.as_slice()];
     let mut note = quantiles("From joining until playback", &curves.startup);
     if let (Some(own), Some(twin)) = (quantile(both[0], 0.5), quantile(both[1], 0.5)) {
-        note.push_str(&format!("; without peers p50 {} s, {:+.3} s.", human(twin), own - twin));
+        let order = if own > twin { "later" } else { "earlier" };
+        let by = human((own - twin).abs());
+        note.push_str(&format!(" With peers the median starts {by} s {order}."));
     }
     Plot {
         title: "Time to start".into(),
@@ -89,6 +97,18 @@ fn startup(curves: &Curves) -> Plot {
 }
 
 fn stalls(curves: &Curves) -> Plot {
+    let mut stalled: Vec<_> = curves.stalls.iter().map(|(_, with)| *with).collect();
+    stalled.sort_by(f64::total_cmp);
+    let note = match stalled.len() {
+        0 => "No viewer stalled.".into(),
+        count => quantiles(&format!("{count} viewers stalled"), &stalled),
+    };
+    let series = vec![line("viewers", Ink::Reached, distribution(&stalled))];
+    let (x, y) = (seconds("stalled, s", &[&stalled]), Axis::share("share of those that stalled"));
+    Plot { title: "Stalls".into(), note, x, y, series }
+}
+
+fn stalls_of_pairs(curves: &Curves) -> Plot {
     let largest = curves.stalls.iter().flat_map(|(without, with)| [*without, *with]);
     let largest = largest.filter(|value| value.is_finite()).fold(0.0, f64::max);
     let worse = curves.stalls.iter().filter(|(without, with)| with > without).count();
@@ -152,6 +172,20 @@ fn line(name: &str, ink: Ink, points: Vec<Xy>) -> Series {
     Series { name: name.into(), ink, mark: Mark::Line, points }
 }
 
+/// At each point, the mean of the points of the last while.
+fn moving_mean(points: &[Xy], over_s: f64) -> Vec<Xy> {
+    let mut first = 0;
+    let mean = |last: usize| {
+        while points[first].0 <= points[last].0 - over_s {
+            first += 1;
+        }
+        let window = &points[first..=last];
+        let sum: f64 = window.iter().map(|point| point.1).sum();
+        (points[last].0, sum / window.len() as f64)
+    };
+    (0..points.len()).map(mean).collect()
+}
+
 fn time<'a>(curves: impl IntoIterator<Item = &'a Vec<Xy>>) -> Axis {
     let last = curves.into_iter().filter_map(|curve| Some(curve.last()?.0));
     Axis::until("time, s", last.fold(0.0, f64::max))
@@ -187,7 +221,7 @@ fn quantiles(what: &str, sorted: &[f64]) -> String {
     let [p50, p90, p99, most] = [0.5, 0.9, 0.99, 1.0].map(|share| quantile(sorted, share));
     match (p50, p90, p99, most) {
         (Some(p50), Some(p90), Some(p99), Some(most)) => format!(
-            "{what}: p50 {} s, p90 {} s, p99 {} s, at most {} s",
+            "{what}: p50 {} s, p90 {} s, p99 {} s, at most {} s.",
             human(p50),
             human(p90),
             human(p99),
@@ -213,6 +247,25 @@ mod tests {
     }
 
     #[test]
+    fn bursts_are_averaged_over_whole_segments() {
+        let points: Vec<Xy> = (0..20).map(|t| (f64::from(t), f64::from(t % 2) * 10.0)).collect();
+        let mean = moving_mean(&points, EGRESS_MEAN_S);
+        assert_eq!(mean.len(), points.len());
+        assert!(mean.iter().skip(3).all(|point| point.1 == 5.0), "{mean:?}");
+        assert_eq!(moving_mean(&[], 1.0), []);
+    }
+
+    #[test]
+    fn stalls_without_twins_are_a_distribution() {
+        let stalls = vec![(0.0, 2.0), (0.0, 1.0)];
+        let curves = Curves { stalls, ..Curves::default() };
+        let run = Run { curves, ..Run::default() };
+        let drawn = |twins| of_run(&run, twins).iter().map(Plot::figure).collect::<String>();
+        assert!(drawn(false).contains("2 viewers stalled: p50 1 s"));
+        assert!(drawn(true).contains("stalled longer with peers: 2."));
+    }
+
+    #[test]
     fn quantiles_are_samples() {
         let sorted: Vec<_> = (1..=100).map(f64::from).collect();
         assert_eq!(quantile(&sorted, 0.5), Some(50.0));
@@ -224,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_run_without_curves_has_every_plot() {
-        let plots = of_run(&Run::default());
+        let plots = of_run(&Run::default(), true);
         assert_eq!(plots.len(), 7);
         for plot in plots {
             assert!(plot.figure().contains("Nothing to show"), "{}", plot.title);

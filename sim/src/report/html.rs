@@ -56,7 +56,7 @@ pub fn sweep_page(sweep: &Sweep) -> String {
         let _ = writeln!(body, "<details><summary>{at}</summary>");
         if let Some((run, said)) = shown(&point.report).first() {
             let _ = writeln!(body, "<p class=\"lead\">{}</p>", escaped(said));
-            gallery(&mut body, &charts::of_run(run));
+            gallery(&mut body, &charts::of_run(run, point.report.twins));
         }
         let command = escaped(&point.report.command());
         let _ = writeln!(body, "<footer><p>Again: <code>{command}</code></p></footer></details>");
@@ -136,7 +136,7 @@ fn shown(report: &Report) -> Vec<(&Run, String)> {
 fn seeds(out: &mut String, report: &Report) {
     let shown = shown(report);
     if let [(run, _)] = shown.as_slice() {
-        return gallery(out, &charts::of_run(run));
+        return gallery(out, &charts::of_run(run, report.twins));
     }
     for i in 0..shown.len() {
         let checked = if i == 0 { " checked" } else { "" };
@@ -153,7 +153,7 @@ fn seeds(out: &mut String, report: &Report) {
     out.push_str("</div>\n");
     for (i, (run, _)) in shown.iter().enumerate() {
         let _ = writeln!(out, "<div class=\"panel panel{i}\">");
-        gallery(out, &charts::of_run(run));
+        gallery(out, &charts::of_run(run, report.twins));
         out.push_str("</div>\n");
     }
 }
