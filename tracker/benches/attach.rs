@@ -153,12 +153,13 @@ fn resident_bytes() -> Option<usize> {
 
 /// Prints what the trees are like.
 fn print_trees(world: &World, when: &str) {
+    let links = world.tracker.view().links as f64 * 2.0 / world.peers.len() as f64;
     let view = world.tracker.view().swarms[0].clone();
     let (p50, p99) = (view.arrival_ms_p50, view.arrival_ms_p99);
     let roots: u32 = view.roots.iter().sum();
     println!(
         "  {:?} {when}: depth {}, arrival p50 {p50} p99 {p99} max {} ms, estimates off by {} ms, \
-         roots {roots}, resource index {}, {} moves by rebalancing",
+         roots {roots}, {links:.1} links per peer, resource index {}, {} moves by rebalancing",
         world.uplinks,
         view.depth_max,
         view.arrival_ms_max,

@@ -10,7 +10,7 @@
 
 use crate::input::Place;
 use crate::peers::PeerIx;
-use crate::places::{CLASS_STRONG, Queue};
+use crate::places::{CLASS_STRONG, Queue, scatter};
 use crate::shared::Core;
 use crate::swarm::Swarm;
 use crate::tree::{MemberIx, Parent};
@@ -83,7 +83,7 @@ const CROWDED_MAX: usize = 8;
 /// Weaker nodes of each class that are compared.
 const WEAKER_MAX: usize = 3;
 /// Links of a member that are looked at for a parent.
-const LINKS_PROBED_MAX: usize = 12;
+const LINKS_PROBED_MAX: usize = 4;
 
 impl Core {
     /// Estimate of the time one way between two peers, µs.
@@ -226,16 +226,19 @@ impl Probe<'_> {
         }
     }
 
-    /// Looks at the members to which there is a link already.
+    /// Looks at the members to which there is a link already: at a few that are interior in the
+    /// substream, or at all if there is no place yet.
     fn links(&mut self) {
-        let core = self.core;
+        let (core, swarm) = (self.core, self.swarm);
         let links = &core.peers.peer(self.peer).links;
-        for link in links.iter().take(LINKS_PROBED_MAX) {
-            let Some(parent) = core.peers.peer(link.other).member_of(self.swarm.ix) else {
-                continue;
-            };
-            let entry = self.swarm.member(parent);
-            if entry.used < entry.slots && parent != self.member {
+        let recruits = self.best.is_none();
+        let count = if recruits { links.len() } else { LINKS_PROBED_MAX.min(links.len()) };
+        let start = scatter(self.member.0 ^ self.k as u32) as usize % links.len().max(1);
+        for link in links.iter().cycle().skip(start).take(count) {
+            let Some(parent) = core.peers.peer(link.other).member_of(swarm.ix) else { continue };
+            let is_home = swarm.trees[self.k].node(parent).is_interior();
+            let entry = swarm.member(parent);
+            if (is_home || recruits) && entry.used < entry.slots {
                 self.direct(parent);
             }
         }

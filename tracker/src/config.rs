@@ -94,7 +94,7 @@ impl Default for Config {
             headroom: 850,
             even_use: 1_100,
             probes_max: 24,
-            choices_max: 6,
+            choices_max: 4,
             tick: Duration::from_secs(1),
             moves_min: 8,
             moves_max: 64,

@@ -131,6 +131,13 @@ impl Core {
             && self.has_room_for_child(parent)
     }
 
+    /// Links that a peer could still add or have in place of idle ones.
+    pub(crate) fn link_room(&self, peer: PeerIx) -> usize {
+        let peer = self.peers.peer(peer);
+        let idle = peer.links.iter().filter(|link| self.is_idle(link)).count();
+        usize::from(peer.links_max).saturating_sub(peer.links.len()) + idle
+    }
+
     /// Whether a peer has room for a link to a child that is not a neighbour yet.
     pub(crate) fn has_room_for_child(&self, parent: PeerIx) -> bool {
         let above = self.peers.peer(parent);

@@ -3,6 +3,7 @@
 //! Rule: after every step each member has a parent, the origin at the worst, in every substream.
 
 use crate::attach::Search;
+use crate::links::SPARE_FOR_PARENTS;
 use crate::output::Output;
 use crate::peers::PeerIx;
 use crate::shared::Core;
@@ -97,11 +98,22 @@ impl Swarm {
         self.scratch = orphans;
     }
 
-    /// A strong node from the bottom that can take the place of a member on which much hangs.
-    fn find_stand_in(&self, core: &Core, k: usize, member: MemberIx) -> Option<MemberIx> {
+    /// Whether several children of a node have strong children themselves.
+    pub(crate) fn carries_much(&self, k: usize, member: MemberIx) -> bool {
         let tree = &self.trees[k];
         let carries = |&child: &MemberIx| tree.node(child).strong_children() > 0;
-        if core.frozen || tree.interior_children(member).filter(carries).nth(1).is_none() {
+        tree.interior_children(member).filter(carries).nth(1).is_some()
+    }
+
+    /// A strong node from the bottom that can take the place of a member on which much hangs.
+    pub(crate) fn find_stand_in(
+        &self,
+        core: &Core,
+        k: usize,
+        member: MemberIx,
+    ) -> Option<MemberIx> {
+        let tree = &self.trees[k];
+        if core.frozen || !self.carries_much(k, member) {
             return None;
         }
         let above = tree.parent(member);
@@ -120,7 +132,7 @@ impl Swarm {
                 && node.strong_children() == 0
                 && tree.parent(other) != Parent::Out
                 && entry.slots - entry.used + node.children() >= children
-                && core.has_room_for_child(entry.peer)
+                && core.link_room(entry.peer) > usize::from(children) + SPARE_FOR_PARENTS
         };
         let latest = tree.places.latest().take(STAND_INS_MAX);
         latest.filter(fits).min_by_key(|&other| tree.node(other).children())

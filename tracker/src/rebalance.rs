@@ -139,7 +139,10 @@ impl Swarm {
             return 0;
         };
         if self.trees[k].node(child).is_strong() {
-            // Much hangs on those that are left: the best takes its place.
+            // Much hangs on those that are left: somebody has to take its place.
+            if self.carries_much(k, member) && self.find_stand_in(core, k, member).is_none() {
+                return 0;
+            }
             let moves = usize::from(self.trees[k].node(member).children()) + 1;
             self.vacate(core, k, member);
             self.place(core, k, member);
