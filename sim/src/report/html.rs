@@ -38,7 +38,13 @@ pub fn sweep_page(sweep: &Sweep) -> String {
     let mut body = String::new();
     let first = sweep.points.first().map(|point| &point.report);
     let description = first.map_or("", |report| &report.description);
-    heading(&mut body, &sweep.scenario, description, &[format!("over {}", sweep.keys.join(", "))]);
+    let is_shared = |setting: &&String| {
+        !sweep.keys.iter().any(|key| setting.split_once('=').is_some_and(|(own, _)| own == key))
+    };
+    let settings = first.map_or(&[][..], |report| &report.settings);
+    let mut chips: Vec<_> = settings.iter().filter(is_shared).cloned().collect();
+    chips.push(format!("over {}", sweep.keys.join(", ")));
+    heading(&mut body, &sweep.scenario, description, &chips);
     let plots = over_key(sweep);
     if !plots.is_empty() {
         let _ = writeln!(body, "<h2>Medians over {}</h2>", escaped(&sweep.keys.join(", ")));
@@ -118,6 +124,10 @@ fn conditions(report: &Report) -> String {
 fn shown(report: &Report) -> Vec<(&Run, String)> {
     let ranked = report.ranked();
     let Some(worst) = ranked.first() else { return Vec::new() };
+    // Of one or two, none is in the middle.
+    if ranked.len() < 3 {
+        return report.runs.iter().map(|run| (run, format!("seed {}", run.seed))).collect();
+    }
     let median = ranked[(ranked.len() - 1) / 2];
     let mut shown = vec![(median, format!("seed {}, the median", median.seed))];
     if worst.seed != median.seed {
@@ -126,9 +136,6 @@ fn shown(report: &Report) -> Vec<(&Run, String)> {
     let others = report.runs.iter().filter(|run| ![median.seed, worst.seed].contains(&run.seed));
     shown.extend(others.map(|run| (run, format!("seed {}", run.seed))));
     shown.truncate(SEEDS_SHOWN_MAX);
-    if let ([only], [(_, said)]) = (report.runs.as_slice(), shown.as_mut_slice()) {
-        *said = format!("seed {}", only.seed);
-    }
     shown
 }
 
@@ -184,8 +191,9 @@ fn gallery(out: &mut String, plots: &[Plot]) {
 
 fn grid(out: &mut String, header: &[String], rows: &[Vec<String>], keys: usize) {
     out.push_str("<div class=\"card scroll\"><table>\n<thead><tr>");
-    for name in header {
-        let _ = write!(out, "<th>{}</th>", escaped(name));
+    for (column, name) in header.iter().enumerate() {
+        let class = if column < keys { " class=\"key\"" } else { "" };
+        let _ = write!(out, "<th{class}>{}</th>", escaped(name));
     }
     out.push_str("</tr></thead>\n<tbody>\n");
     for row in rows {

@@ -43,7 +43,8 @@ pub(crate) fn human(value: f64) -> String {
         _ if size >= 1000.0 => 0,
         _ if size >= 100.0 => 1,
         _ if size >= 10.0 => 2,
-        _ if size >= 1.0 => 3,
+        // What rounds to one has as many digits as one.
+        _ if size >= 0.999_95 => 3,
         _ if size >= 0.001 => 4,
         _ => return format!("{value:.2e}"),
     };
@@ -87,6 +88,7 @@ mod tests {
             (12.0, "12"),
             (-0.0, "0"),
             (0.987_654, "0.9877"),
+            (0.999_999, "1.000"),
             (1.234_567, "1.235"),
             (12.345_6, "12.35"),
             (123.456, "123.5"),

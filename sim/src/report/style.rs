@@ -81,7 +81,7 @@ th, td { padding: 6px 12px; border-bottom: 1px solid var(--rule); text-align: ri
   white-space: nowrap; }
 th { color: var(--soft); font-size: .85rem; font-weight: 500; }
 tr:last-child td { border-bottom: 0; }
-th:first-child, td.key { text-align: left; }
+th.key, td.key { text-align: left; }
 tbody tr:hover { background: var(--wash); }
 .pick { position: absolute; opacity: 0; }
 .seeds { display: flex; flex-wrap: wrap; gap: 6px; margin: 0 0 14px; }
