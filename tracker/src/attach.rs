@@ -136,6 +136,7 @@ struct Probe<'a> {
     member: MemberIx,
     peer: PeerIx,
     avoid: Option<MemberIx>,
+    start: u32,
     best: Option<Choice>,
     /// Acceptable places that were compared.
     compared: u8,
@@ -185,7 +186,7 @@ impl Probe<'_> {
     fn places(&mut self, displaces: bool) {
         let (swarm, k) = (self.swarm, self.k);
         let queue = if displaces { Queue::Upper } else { Queue::Free };
-        let rooms = swarm.trees[k].places.rooms(queue, self.member);
+        let rooms = swarm.trees[k].places.rooms(queue, self.start);
         for room in rooms.take(usize::from(self.core.config.probes_max)) {
             let beyond = if room.beyond_even { BEYOND_EVEN_US } else { 0 };
             if self.is_done(room.floor_us + beyond + TRIP_SUBNET_US) {
@@ -208,7 +209,7 @@ impl Probe<'_> {
         let tree = &swarm.trees[k];
         for class in CLASS_STRONG..tree.node(self.member).class() {
             self.compared = 0;
-            for (floor_us, held) in tree.places.held(class, self.member).take(WEAKER_MAX) {
+            for (floor_us, held) in tree.places.held(class, self.start).take(WEAKER_MAX) {
                 if self.is_done(floor_us + OUST_US) {
                     break;
                 }
@@ -233,7 +234,7 @@ impl Probe<'_> {
         let links = &core.peers.peer(self.peer).links;
         let recruits = self.best.is_none();
         let count = if recruits { links.len() } else { LINKS_PROBED_MAX.min(links.len()) };
-        let start = scatter(self.member.0 ^ self.k as u32) as usize % links.len().max(1);
+        let start = scatter(self.start) as usize % links.len().max(1);
         for link in links.iter().cycle().skip(start).take(count) {
             let Some(parent) = core.peers.peer(link.other).member_of(swarm.ix) else { continue };
             let is_home = swarm.trees[self.k].node(parent).is_interior();
@@ -247,7 +248,7 @@ impl Probe<'_> {
     /// Looks at the members that could be made interior in the substream.
     fn spare(&mut self) {
         let swarm = self.swarm;
-        for parent in swarm.spare(self.member).take(usize::from(self.core.config.probes_max)) {
+        for parent in swarm.spare(self.start).take(usize::from(self.core.config.probes_max)) {
             if self.compared >= self.core.config.choices_max {
                 return;
             }
@@ -292,6 +293,7 @@ impl Swarm {
             member,
             peer,
             avoid,
+            start: self.search_start(member),
             best: None,
             compared: 0,
             crowded,

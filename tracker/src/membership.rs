@@ -59,6 +59,8 @@ impl Swarm {
 
     /// Takes a member out of all trees and gives its children other parents. Its links stay.
     pub(crate) fn uproot(&mut self, core: &mut Core, member: MemberIx) {
+        // It offers nothing any more, so that its children can go without much ado.
+        self.set_crowded(core.now, member);
         for k in 0..self.substreams() {
             self.vacate(core, k, member);
             self.join_roots(core, k, 2);
@@ -90,11 +92,13 @@ impl Swarm {
             }
             (Parent::Member(above), None) => self.promote_heir(core, k, &orphans, above, place_us),
         }
+        self.leaver = Some(member);
         for orphan in orphans.drain(..) {
             if self.trees[k].parent(orphan) == Parent::Out {
                 self.place(core, k, orphan);
             }
         }
+        self.leaver = None;
         self.scratch = orphans;
     }
 

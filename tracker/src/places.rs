@@ -179,7 +179,7 @@ pub(crate) struct Room {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Places {
     rows: [Row; ROWS],
-    /// Different in every substream and with every seed, and after every change.
+    /// Different in every substream and with every seed.
     salt: u32,
 }
 
@@ -191,8 +191,9 @@ impl Places {
     /// Members with room, within their even share first, then earliest arrival first. For leaves,
     /// some of the earliest are left out: strong nodes that come later take those, and a leaf that
     /// has to make room there costs a link at both ends.
-    pub(crate) fn rooms(&self, queue: Queue, of: MemberIx) -> impl Iterator<Item = Room> + '_ {
-        let salt = self.start(of);
+    /// A search begins among equals where `start` says.
+    pub(crate) fn rooms(&self, queue: Queue, start: u32) -> impl Iterator<Item = Room> + '_ {
+        let salt = scatter(start ^ self.salt);
         [false, true].into_iter().flat_map(move |beyond_even| {
             let row = &self.rows[room_row(queue, beyond_even)];
             let spared = if queue == Queue::Free { row.count / SPARED_DIVISOR } else { 0 };
@@ -209,18 +210,9 @@ impl Places {
     }
 
     /// Members of a class that hold places, earliest first.
-    pub(crate) fn held(
-        &self,
-        class: u8,
-        of: MemberIx,
-    ) -> impl Iterator<Item = (u32, MemberIx)> + '_ {
-        let entries = self.rows[held_row(class)].entries(self.start(of), 0);
+    pub(crate) fn held(&self, class: u8, start: u32) -> impl Iterator<Item = (u32, MemberIx)> + '_ {
+        let entries = self.rows[held_row(class)].entries(scatter(start ^ self.salt), 0);
         entries.map(|(bucket, member)| (floor_us(bucket), member))
-    }
-
-    /// Where among equals a search begins.
-    fn start(&self, of: MemberIx) -> u32 {
-        scatter(of.0 ^ self.salt)
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
@@ -243,7 +235,6 @@ impl Tree {
         if old == key {
             return;
         }
-        self.places.salt = self.places.salt.wrapping_add(1);
         if old != Key::NONE {
             let (row, bucket) = old.at();
             let moved = self.places.rows[row].remove(bucket, at);
@@ -286,13 +277,13 @@ mod tests {
             let key = Key::room(Queue::Upper, member % 10 == 0, 5_000 * (100 - member));
             tree.set_key(Queue::Upper, MemberIx(member), key);
         }
-        let rooms: Vec<_> = tree.places.rooms(Queue::Upper, MemberIx(7)).collect();
+        let rooms: Vec<_> = tree.places.rooms(Queue::Upper, 7).collect();
         assert_eq!(rooms.len(), 100);
         let order = |room: &Room| (room.beyond_even, room.floor_us);
         assert!(rooms.is_sorted_by_key(order), "{rooms:?}");
         for member in 0..100 {
             tree.set_key(Queue::Upper, MemberIx(member), Key::NONE);
         }
-        assert_eq!(tree.places.rooms(Queue::Upper, MemberIx(7)).count(), 0);
+        assert_eq!(tree.places.rooms(Queue::Upper, 7).count(), 0);
     }
 }

@@ -196,9 +196,9 @@ impl Swarm {
         let tree = &self.trees[k];
         let is_strong = tree.node(member).is_strong();
         let queue = if is_strong { Queue::Upper } else { Queue::Free };
-        let room = tree.places.rooms(queue, member).next();
+        let room = tree.places.rooms(queue, 0).next();
         let weaker = (CLASS_STRONG..tree.node(member).class())
-            .filter_map(|class| tree.places.held(class, member).next());
+            .filter_map(|class| tree.places.held(class, 0).next());
         let mut first = room.map(|room| room.floor_us).into_iter().chain(weaker.map(|held| held.0));
         first.any(|floor_us| floor_us < target_us)
     }

@@ -84,6 +84,11 @@ pub(crate) struct Swarm {
     /// Crowded members, and since when: they are looked at again.
     crowded: VecDeque<(Stamp, MemberIx)>,
     pub(crate) cursor: u32,
+    /// Changes so far: searches begin elsewhere after each.
+    turn: u32,
+    /// The leaver whose children are placed: they search in the same place, one after another, so
+    /// that what one has looked at is at hand for the next.
+    pub(crate) leaver: Option<MemberIx>,
     pub(crate) scratch: Vec<MemberIx>,
     pub(crate) scratch_below: Vec<MemberIx>,
 }
@@ -112,6 +117,8 @@ impl Swarm {
             awaited: BTreeMap::new(),
             crowded: VecDeque::new(),
             cursor: 0,
+            turn: 0,
+            leaver: None,
             scratch: Vec::new(),
             scratch_below: Vec::new(),
         }
@@ -149,14 +156,18 @@ impl Swarm {
     }
 
     /// Members with a free slot, those that can do most first.
-    pub(crate) fn spare(&self, of: MemberIx) -> impl Iterator<Item = MemberIx> + '_ {
-        let start = scatter(of.0 ^ self.count);
-        self.spare.entries(start, 0).map(|(_, member)| member)
+    pub(crate) fn spare(&self, start: u32) -> impl Iterator<Item = MemberIx> + '_ {
+        self.spare.entries(scatter(start), 0).map(|(_, member)| member)
     }
 
     /// Members that are roots in any substream.
     pub(crate) fn roots(&self) -> impl Iterator<Item = MemberIx> + '_ {
         self.roots.iter().copied()
+    }
+
+    /// Where among equals a search for a member begins: anywhere.
+    pub(crate) fn search_start(&self, member: MemberIx) -> u32 {
+        scatter(scatter(self.turn) ^ self.leaver.unwrap_or(member).0)
     }
 
     /// Takes the shape that the first object has. Members that wait for it are planned by the
@@ -216,6 +227,9 @@ impl Swarm {
         if let Parent::Member(parent) = to {
             let above = self.member(parent);
             debug_assert!(above.used < above.slots, "a place is taken only if there is one");
+        }
+        if self.leaver.is_none() {
+            self.turn = self.turn.wrapping_add(1);
         }
         self.unhook(core, k, member);
         self.hook(core, k, member, to);
