@@ -14,6 +14,9 @@ const RTT_PRIOR: Duration = Duration::from_millis(60);
 /// A link that has drained nothing for this long is stuck; it must not hold up the others.
 const STUCK_AFTER: Duration = Duration::from_millis(400);
 
+/// More delay than this, beyond what is known of, is a queue that fills.
+const DELAY_MAX: Duration = Duration::from_millis(50);
+
 /// What a neighbour subscribed to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Child {
@@ -33,6 +36,8 @@ pub(crate) struct Neighbour {
     pub(crate) unverified_bytes: usize,
     pub(crate) rtt_min: Option<Duration>,
     pub(crate) rtt: Option<Duration>,
+    /// Whether the newest round trip says that a queue fills.
+    pub(crate) is_delayed: bool,
     pub(crate) ping_at: Instant,
     pub(crate) received: u64,
     pub(crate) sent: u64,
@@ -50,6 +55,7 @@ impl Neighbour {
             unverified_bytes: 0,
             rtt_min: None,
             rtt: None,
+            is_delayed: false,
             ping_at: now,
             received: 0,
             sent: 0,
@@ -111,12 +117,13 @@ impl Neighbour {
         self.rtt.unwrap_or(RTT_PRIOR)
     }
 
-    /// Notes a measured round trip; true if it is 50 ms above the least seen: its queue fills.
-    pub(crate) fn note_round_trip(&mut self, rtt: Duration) -> bool {
+    /// Notes a measured round trip. It is delayed if it is 50 ms above the least seen and what this
+    /// uplink itself may keep waiting: some queue on the way fills.
+    pub(crate) fn note_round_trip(&mut self, rtt: Duration, own_delay: Duration) {
         let least = self.rtt_min.map_or(rtt, |min| min.min(rtt));
         self.rtt_min = Some(least);
         self.rtt = Some(self.rtt.map_or(rtt, |old| (old * 3 + rtt) / 4));
-        rtt > least + Duration::from_millis(50)
+        self.is_delayed = rtt > least + own_delay + DELAY_MAX;
     }
 
     pub(crate) fn set_buffered(&mut self, bytes: u32, now: Instant) {

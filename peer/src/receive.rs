@@ -80,7 +80,12 @@ impl Engine {
             return;
         };
         let sent_at = Instant::from_micros(nonce);
-        if sent_at <= now && neighbour.note_round_trip(now - sent_at) {
+        if sent_at <= now {
+            neighbour.note_round_trip(now - sent_at, self.uplink.own_delay());
+        }
+        // Pongs wait in the neighbours' own queues as well: one alone says nothing of this uplink.
+        let slow = self.neighbours.values().filter(|n| n.is_delayed).count();
+        if slow * 2 > self.neighbours.len() {
             self.uplink.note_delay();
         }
     }

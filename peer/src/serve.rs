@@ -10,6 +10,8 @@ use shoal_wire::{ChunkRange, Instant, ObjectId, Payload, PeerId, PeerMessage, Su
 
 /// Pushed chunks of an object this old would be too late for anybody.
 const PUSH_AGE_MAX: Duration = Duration::from_secs(30);
+/// A message of several chunks must leave within this.
+const MESSAGE_TIME: Duration = Duration::from_millis(10);
 /// Time until another look at a transport that does not drain.
 const STUCK_LOOK: Duration = Duration::from_millis(100);
 /// How often the end of a run is said again.
@@ -68,7 +70,8 @@ impl Engine {
     /// Sends chunks while the pacer and the transport have room.
     pub(crate) fn pump(&mut self, now: Instant) {
         let usual = self.config.chunk_size_prior;
-        let backlog_max = self.uplink.backlog_max(usual);
+        let backlog_max = self.uplink.backlog_max();
+        let quick = self.uplink.chunks_within(MESSAGE_TIME);
         // No single link may hold up the others.
         let link_max = u32::try_from(backlog_max / 4).unwrap_or(u32::MAX).max(usual * 2);
         while self.uplink.free_at() <= now && self.backlog(now) < backlog_max {
@@ -84,7 +87,8 @@ impl Engine {
             let chunk_size = self.store.object(&object).and_then(|o| o.digest.as_ref());
             let chunk_size = chunk_size.map_or(usual, |d| d.chunk_size);
             let count = (MESSAGE_BYTES_MAX - CHUNK_HEADER_BYTES) / chunk_size as usize;
-            let range = job.take(u32::try_from(count).unwrap_or(1).max(1));
+            // A child passes on nothing of a message before all of it has come.
+            let range = job.take(u32::try_from(count).unwrap_or(1).min(quick).max(1));
             let ends = if job.is_drained() { core::mem::take(&mut job.ends) } else { Vec::new() };
             self.uplink.drop_empty();
             if let Some(range) = range {

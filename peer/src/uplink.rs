@@ -15,10 +15,12 @@ use shoal_wire::peer_message::CHUNKS_PER_MESSAGE_MAX;
 use shoal_wire::{BitRate, ByteSize, ChunkRange, Instant, ObjectId, PeerId, Substream};
 
 /// Time over which the drain rate is sampled.
-const WINDOW: Duration = Duration::from_millis(250);
-/// Samples of busy windows of which the largest counts: an association that begins, or lost a
-/// packet, drains slower than the uplink could.
-const SAMPLES_MAX: usize = 16;
+const WINDOW: Duration = Duration::from_millis(400);
+/// Samples of busy windows that are remembered.
+const SAMPLES_MAX: usize = 12;
+/// Of them the third largest counts: an association that begins, or lost a packet, drains slower
+/// than the uplink could, and whole messages make a window look faster than it was.
+const SAMPLE_RANK: usize = 2;
 /// What may leave at once after a pause.
 const BURST: Duration = Duration::from_millis(10);
 /// Transport backlog beyond two chunks, as time at the learned rate: covers the round trip.
@@ -56,6 +58,7 @@ pub(crate) struct Uplink {
     jobs: Vec<Job>,
     rate: BitRate,
     rate_min: BitRate,
+    chunk_size: u32,
     samples: VecDeque<BitRate>,
     cap: Option<BitRate>,
     free_at: Instant,
@@ -72,6 +75,7 @@ impl Uplink {
             jobs: Vec::new(),
             rate: config.upload_prior,
             rate_min: config.upload_min,
+            chunk_size: config.chunk_size_prior,
             samples: VecDeque::new(),
             cap: config.upload_cap,
             free_at: Instant::ZERO,
@@ -98,8 +102,19 @@ impl Uplink {
     }
 
     /// Bytes that may wait in the transport over all links.
-    pub(crate) fn backlog_max(&self, chunk_size: u32) -> u64 {
-        (u64::from(chunk_size) * BACKLOG_CHUNKS).max(self.rate.in_time(BACKLOG).as_bytes())
+    pub(crate) fn backlog_max(&self) -> u64 {
+        (u64::from(self.chunk_size) * BACKLOG_CHUNKS).max(self.rate.in_time(BACKLOG).as_bytes())
+    }
+
+    /// Number of chunks that leave within a time.
+    pub(crate) fn chunks_within(&self, time: Duration) -> u32 {
+        let chunks = self.rate.in_time(time).as_bytes() / u64::from(self.chunk_size.max(1));
+        u32::try_from(chunks).unwrap_or(u32::MAX)
+    }
+
+    /// How long a message waits behind what this uplink keeps in the transport.
+    pub(crate) fn own_delay(&self) -> Duration {
+        self.rate.time_for(ByteSize::from_bytes(self.backlog_max()))
     }
 
     pub(crate) fn queued_for(&self, peer: PeerId) -> usize {
@@ -175,16 +190,18 @@ impl Uplink {
         self.queue_grew = true;
     }
 
-    /// The rate is the largest of the newest samples; what was believed before stands until there
-    /// are enough.
+    /// The rate is nearly the largest of the newest samples; what was believed before stands until
+    /// there are enough.
     fn note_sample(&mut self, sample: BitRate) {
         if self.samples.len() >= SAMPLES_MAX {
             self.samples.pop_front();
         }
         self.samples.push_back(sample);
-        let largest = self.samples.iter().max().copied().unwrap_or(sample);
-        if self.samples.len() >= SAMPLES_MAX || largest > self.rate {
-            self.rate = largest.min(BitRate::from_bps(self.rate.as_bps() * 2));
+        let mut sorted: Vec<BitRate> = self.samples.iter().copied().collect();
+        sorted.sort_unstable_by(|a, b| b.cmp(a));
+        let Some(high) = sorted.get(SAMPLE_RANK).copied() else { return };
+        if self.samples.len() >= SAMPLES_MAX || high > self.rate {
+            self.rate = high.min(BitRate::from_bps(self.rate.as_bps() * 2));
         }
     }
 
