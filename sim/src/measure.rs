@@ -249,6 +249,7 @@ impl Measured<'_> {
             list.more("twin_worse_stall", f64::NAN);
             list.more("twin_worse_startup", f64::NAN);
             list.more("twin_stall_seconds", f64::NAN);
+            list.more("twin_startup_p50_s", f64::NAN);
             return;
         };
         let pairs = || self.outcome.viewers.iter().zip(&twin.viewers);
@@ -271,6 +272,7 @@ impl Measured<'_> {
         list.more("twin_worse_startup", starts.count() as f64);
         let stalled: u64 = twin.viewers.iter().map(|v| v.stalled).sum();
         list.more("twin_stall_seconds", stalled as f64 / 1e6);
+        list.more("twin_startup_p50_s", quantile(&self.startups(twin), 0.5));
     }
 
     fn trust(&self, list: &mut List) {
