@@ -292,33 +292,6 @@ impl<'a> World<'a> {
         self.tally.second(self.now).viewers = present;
         self.queue.push(self.now + 1_000_000, Event::Second);
         let second = (self.now - START_US) / 1_000_000;
-        if std::env::var("DBG").is_ok() && second % 5 == 0 {
-            let now = self.instant();
-            for v in 0..4 {
-                if let Some(e) = self.viewers[v].engine.as_ref() {
-                    let s = e.status(now);
-                    eprintln!(
-                        "t={second} v={v} up={} drawn={} n={} parents={:?} totals={:?} fb={:?}",
-                        s.upload.as_bps() * SCALE,
-                        self.instance.viewers[v].upload_mbps,
-                        s.neighbours.len(),
-                        s.substreams
-                            .iter()
-                            .map(|x| match x.parent {
-                                shoal_peer::Parent::Peer(p) => p.0 as i64,
-                                shoal_peer::Parent::Origin => 0,
-                                shoal_peer::Parent::Nobody => -1,
-                            })
-                            .collect::<Vec<_>>(),
-                        s.totals,
-                        s.fallbacks
-                    );
-                }
-            }
-            if let Some(t) = &self.tracker {
-                eprintln!("{:?}", t.view());
-            }
-        }
         if second % AUDIT_EVERY_S == AUDIT_EVERY_S - 1 {
             self.audit();
         }

@@ -277,8 +277,10 @@ impl World<'_> {
     fn deliver(&mut self, viewer: u32, msn: u64, bytes: &[u8]) {
         let state = &mut self.viewers[viewer as usize];
         let Some(object) = self.origin.object(object_id(state.rendition, msn)) else { return };
-        let whole = object.bytes.len() as u64;
-        let media = bytes.len() as u64 * (self.settings.segment_s * 1e6) as u64 / whole;
+        let (whole, media_us) = (object.bytes.len() as u64, (self.settings.segment_s * 1e6) as u64);
+        let media_at = |bytes: u64| bytes * media_us / whole;
+        let before = u64::from(state.delivered);
+        let media = media_at(before + bytes.len() as u64) - media_at(before);
         state.player.receive(media, self.now);
         self.tally.delivered_bytes(msn, bytes.len() as u64 * SCALE, self.now);
         let at = state.delivered as usize;
@@ -335,10 +337,12 @@ impl World<'_> {
     /// Takes what is to be known of a viewer, and its engine out of the world.
     pub(crate) fn retire(&mut self, viewer: u32) {
         let now = self.instant();
+        let event_end = self.at_second(self.settings.duration_s);
         let state = &mut self.viewers[viewer as usize];
         let Some(engine) = state.engine.take() else { return };
         state.totals = engine.status(now).totals;
-        state.player.end(self.now);
+        // Nothing is published after the event.
+        state.player.end(self.now.min(event_end));
         state.left_at = Some(self.now);
         state.fetches.clear();
         self.present -= 1;
