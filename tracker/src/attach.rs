@@ -228,12 +228,14 @@ impl Probe<'_> {
     }
 
     /// Looks at the members to which there is a link already: at a few that are interior in the
-    /// substream, or at all if there is no place yet.
+    /// substream, or at all if there is no place yet. Not at those few for the children of a leaver:
+    /// they may be many, and each look is at memory that was not used lately.
     fn links(&mut self) {
         let (core, swarm) = (self.core, self.swarm);
         let links = &core.peers.peer(self.peer).links;
         let recruits = self.best.is_none();
-        let count = if recruits { links.len() } else { LINKS_PROBED_MAX.min(links.len()) };
+        let few = if swarm.leaver.is_some() { 0 } else { LINKS_PROBED_MAX };
+        let count = if recruits { links.len() } else { few.min(links.len()) };
         let start = scatter(self.start) as usize % links.len().max(1);
         for link in links.iter().cycle().skip(start).take(count) {
             let Some(parent) = core.peers.peer(link.other).member_of(swarm.ix) else { continue };
@@ -369,8 +371,8 @@ impl Swarm {
         }
         let Some(moved) = moved else { return };
         let entry = self.member(member);
-        let below = matches!(to.making, Making::Oust(_)) && entry.used < entry.slots;
-        if below && self.can_be_child(core, k, moved, member) {
+        let has_room = entry.used < entry.even.min(entry.slots);
+        if has_room && self.can_be_child(core, k, moved, member) {
             self.assign(core, k, moved, Parent::Member(member));
         } else {
             self.place(core, k, moved);

@@ -333,4 +333,4 @@ fn swarm_ix(at: usize) -> SwarmIx {
 }
 
 /// Estimates brought up to date after an event: enough for all that one event changes near by.
-const ESTIMATES_MAX: usize = 8;
+const ESTIMATES_MAX: usize = 4;
