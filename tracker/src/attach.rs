@@ -81,7 +81,7 @@ const LEAVES_MAX: usize = 4;
 /// Members found to have no room for links in one search, so that the next passes them by.
 const CROWDED_MAX: usize = 8;
 /// Weaker nodes of each class that are compared.
-const WEAKER_MAX: usize = 3;
+const WEAKER_MAX: usize = 2;
 /// Links of a member that are looked at for a parent.
 const LINKS_PROBED_MAX: usize = 4;
 
@@ -304,7 +304,8 @@ impl Swarm {
         let may_displace = search.displaces() && !core.frozen;
         let displaces = may_displace && self.trees[k].node(member).is_strong();
         probe.places(displaces);
-        if displaces {
+        // A leaver's children may be many; rebalancing moves them up later where that is worth it.
+        if displaces && self.leaver.is_none() {
             probe.weaker();
         }
         if search.recruits() {

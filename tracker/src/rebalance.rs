@@ -35,6 +35,7 @@ impl Swarm {
             self.share_roots(core, &mut budget);
             self.scan(core, &mut budget);
         }
+        self.settle_estimates(ESTIMATES_MAX);
         core.counts.rebalanced += (before - budget) as u64;
     }
 
