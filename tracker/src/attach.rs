@@ -65,7 +65,7 @@ const TRIP_COUNTRY_US: u32 = 15_000;
 const TRIP_ASN_US: u32 = 10_000;
 const TRIP_SUBNET_US: u32 = 2_000;
 /// What a link that is still to be opened costs: it takes about a second, once, and may fail.
-const NEW_LINK_US: u32 = 30_000;
+pub(crate) const NEW_LINK_US: u32 = 30_000;
 /// The same between two peers of which every link failed so far.
 const HARD_LINK_US: u32 = 2_000_000;
 /// What displacing a leaf costs: one more change of a parent.
@@ -96,7 +96,7 @@ impl Core {
     }
 
     /// The way to a parent and what the link to it costs, µs.
-    fn way_us(&self, child: PeerIx, parent: PeerIx) -> u32 {
+    pub(crate) fn way_us(&self, child: PeerIx, parent: PeerIx) -> u32 {
         let (below, above) = (self.peers.peer(child), self.peers.peer(parent));
         match below.link(parent) {
             Some(link) if link.is_open() => {

@@ -2,7 +2,7 @@
 //!
 //! Rule: after every step each member has a parent, the origin at the worst, in every substream.
 
-use crate::attach::Search;
+use crate::attach::{NEW_LINK_US, Search};
 use crate::links::SPARE_FOR_PARENTS;
 use crate::output::Output;
 use crate::peers::PeerIx;
@@ -12,6 +12,8 @@ use crate::tree::{MemberIx, Parent};
 use alloc::vec;
 use alloc::vec::Vec;
 
+/// What the way to a sibling's new parent may be longer than the sibling's, a new link included.
+const FOLLOW_US: u32 = NEW_LINK_US + 10_000;
 /// Nodes at the bottom of which the one with the fewest children takes over a place.
 const STAND_INS_MAX: usize = 16;
 
@@ -93,13 +95,39 @@ impl Swarm {
             (Parent::Member(above), None) => self.promote_heir(core, k, &orphans, above, place_us),
         }
         self.leaver = Some(member);
-        for orphan in orphans.drain(..) {
-            if self.trees[k].parent(orphan) == Parent::Out {
-                self.place(core, k, orphan);
+        self.place_orphans(core, k, &orphans);
+        self.leaver = None;
+        orphans.clear();
+        self.scratch = orphans;
+    }
+
+    /// Finds places for orphans. Weak ones follow the one before to its new parent while that has
+    /// room and is not clearly farther from them: a search for each would cost much at a large leaver.
+    fn place_orphans(&mut self, core: &mut Core, k: usize, orphans: &[MemberIx]) {
+        let mut last = None;
+        for &orphan in orphans {
+            if self.trees[k].parent(orphan) != Parent::Out {
+                continue;
+            }
+            let is_weak = !self.trees[k].node(orphan).is_strong();
+            let follows = last.filter(|&(parent, way_us)| {
+                let above = self.member(parent);
+                let farther = || core.way_us(self.member(orphan).peer, above.peer) > way_us;
+                is_weak
+                    && above.used < above.even.min(above.slots)
+                    && !farther()
+                    && self.can_be_child(core, k, orphan, parent)
+            });
+            if let Some((parent, _)) = follows {
+                self.assign(core, k, orphan, Parent::Member(parent));
+                continue;
+            }
+            self.place(core, k, orphan);
+            if let Parent::Member(parent) = self.trees[k].parent(orphan) {
+                let way_us = core.trip_us(self.member(orphan).peer, self.member(parent).peer);
+                last = Some((parent, way_us + FOLLOW_US));
             }
         }
-        self.leaver = None;
-        self.scratch = orphans;
     }
 
     /// Whether several children of a node have strong children themselves.
