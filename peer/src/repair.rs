@@ -246,14 +246,17 @@ impl Engine {
         if missing.is_empty() {
             return;
         }
-        self.note_repair(id, k);
+        let lacks = missing.iter().map(|range| range.count).sum::<u32>();
+        // A parent that brought most of it is busy, not broken.
+        let silent = lacks * 2 > chunks.count;
+        self.note_repair(id, k, silent);
         match self.repair_source(&id) {
             Some(peer) => self.pull(id, k, peer, &missing, now),
             None => self.starve(id, k, &missing, now),
         }
     }
 
-    fn note_repair(&mut self, id: ObjectId, k: Substream) {
+    fn note_repair(&mut self, id: ObjectId, k: Substream, silent: bool) {
         let Some(run) = self.store.object_mut(&id).and_then(|o| o.runs.get_mut(usize::from(k.0)))
         else {
             return;
@@ -272,10 +275,11 @@ impl Engine {
         let Some(feed) = state.feed_mut(k) else {
             return;
         };
-        feed.note_repaired(first);
+        feed.note_repaired(first && silent);
         // A parent that said so itself is not to blame.
         if let Parent::Peer(parent) = feed.current
             && first
+            && silent
             && feed.repaired_in_row >= REPAIRED_IN_ROW_MAX
         {
             feed.repaired_in_row = 0;

@@ -2,7 +2,7 @@
 //!
 //! Rule: what waits in the transport stays short, so that the order of sending remains ours. The
 //! newest object goes first, what was asked for before what is pushed, children with most
-//! descendants first, equals in random order. What a newcomer catches up on comes last and oldest
+//! descendants first, equals in random order. Children without any come after them, oldest first. What a newcomer catches up on comes last and oldest
 //! first: nobody else waits for it, and its player needs the oldest next. The rate is learned only while there is more to send
 //! than goes out; it never passes the viewer's cap.
 
@@ -229,15 +229,36 @@ impl Uplink {
     }
 }
 
+/// Jobs in order of precedence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    Pulled,
+    Inner,
+    Leaf,
+    CatchUp,
+}
+
 impl Job {
+    const fn class(&self) -> Class {
+        match self.why {
+            Why::Pulled => Class::Pulled,
+            Why::Pushed if self.weight > 0 => Class::Inner,
+            Why::Pushed => Class::Leaf,
+            Why::CatchUp => Class::CatchUp,
+        }
+    }
+
     /// Which of two jobs goes first.
     fn precedence(&self, other: &Self) -> Ordering {
-        let by_age = match self.why {
-            Why::Pulled | Why::Pushed => other.object.cmp(&self.object),
-            Why::CatchUp => self.object.cmp(&other.object),
+        let class = self.class();
+        // Others wait for what an inner node gets: the newest is worth most. A leaf only needs its
+        // bytes in time: the oldest is due first.
+        let by_age = match class {
+            Class::Pulled | Class::Inner => other.object.cmp(&self.object),
+            Class::Leaf | Class::CatchUp => self.object.cmp(&other.object),
         };
         let rest = |job: &Self| (Reverse(job.weight), job.sent, job.tie);
-        self.why.cmp(&other.why).then(by_age).then_with(|| rest(self).cmp(&rest(other)))
+        class.cmp(&other.class()).then(by_age).then_with(|| rest(self).cmp(&rest(other)))
     }
 
     pub(crate) fn add(&mut self, chunk: u32) {
