@@ -76,7 +76,8 @@ impl Swarm {
     pub(crate) fn vacate(&mut self, core: &mut Core, k: usize, member: MemberIx) {
         let above = self.trees[k].parent(member);
         let stand_in = self.find_stand_in(core, k, member);
-        let place_us = self.arrival_us(k, member);
+        let has_children = self.trees[k].node(member).children() > 0;
+        let place_us = if has_children { self.arrival_us(k, member) } else { 0 };
         self.assign(core, k, member, Parent::Out);
         let mut orphans = core::mem::take(&mut self.scratch);
         orphans.extend(self.trees[k].children(member));

@@ -70,6 +70,8 @@ impl Tracker {
 
     pub(crate) fn leave(&mut self, id: PeerId) {
         let Some(peer) = self.core.peers.find(id) else { return };
+        let links = &self.core.peers.peer(peer).links;
+        self.core.peers.warm(links.iter().map(|link| link.other));
         // Nobody is to be linked to it while its children find other parents.
         for watch in self.core.peers.peer(peer).watches.clone() {
             self.exit(peer, watch.swarm);
