@@ -74,6 +74,9 @@ impl Tracker {
         ensure(children == usize::from(tree.node(member).children()), || {
             format!("{member:?} counts its children wrongly in substream {k}")
         })?;
+        ensure(tree.node(member).keys == swarm.keys(k, member), || {
+            format!("{member:?} is queued under keys of the past in substream {k}")
+        })?;
         let entry = swarm.member(member);
         let is_home = entry.homes & (1 << k) != 0;
         ensure(is_home == tree.node(member).is_interior() && (is_home || children == 0), || {

@@ -8,7 +8,7 @@
 use crate::homes::Supply;
 use crate::output::Output;
 use crate::peers::{PeerIx, SwarmIx};
-use crate::places::{BUCKETS, Key, Queue, Row, scatter};
+use crate::places::{BUCKETS, Key, QUEUES, Queue, Row, scatter};
 use crate::shared::Core;
 use crate::stamp::Stamp;
 use crate::tree::{MemberIx, Parent, Tree};
@@ -396,6 +396,15 @@ impl Swarm {
 
     /// Brings the places that a member offers in one substream up to date.
     pub(crate) fn refresh_keys(&mut self, k: usize, member: MemberIx) {
+        let [free, upper, held] = self.keys(k, member);
+        let tree = &mut self.trees[k];
+        tree.set_key(Queue::Free, member, free);
+        tree.set_key(Queue::Upper, member, upper);
+        tree.set_key(Queue::Held, member, held);
+    }
+
+    /// Under which keys the places that a member offers in one substream are found.
+    pub(crate) fn keys(&self, k: usize, member: MemberIx) -> [Key; QUEUES] {
         let (entry, tree) = (self.member(member), &self.trees[k]);
         let (node, parent) = (tree.node(member), tree.parent(member));
         let (mut free, mut upper, mut held) = (Key::NONE, Key::NONE, Key::NONE);
@@ -418,10 +427,7 @@ impl Swarm {
                 held = Key::held(node.class(), node.arrival_us);
             }
         }
-        let tree = &mut self.trees[k];
-        tree.set_key(Queue::Free, member, free);
-        tree.set_key(Queue::Upper, member, upper);
-        tree.set_key(Queue::Held, member, held);
+        [free, upper, held]
     }
 
     /// Notes that a member has no room for links to new children.

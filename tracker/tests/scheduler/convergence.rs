@@ -62,6 +62,26 @@ fn two_hundred_viewers() {
 }
 
 #[test]
+fn two_thousand_at_once_make_flat_trees() {
+    // One and a half times the rate: nine children each in one tree, so that five levels are least
+    // for hops. The earliest arrival takes a few more, since the ninth child waits for eight.
+    let mut world = World::new(9);
+    world.audits = false;
+    world.publish();
+    for id in 1..=2_000 {
+        world.join(id, capped(3_000_000));
+    }
+    world.tracker.audit().expect("the tables agree");
+    let view = world.tracker.view().swarms[0].clone();
+    assert!(view.depth_max <= 12 && view.arrival_ms_p99 <= 1_200, "{view:?}");
+    assert!(view.estimate_off_ms_p99 <= 50, "{view:?}");
+    world.run(Duration::from_secs(20));
+    world.tracker.audit().expect("the tables agree");
+    let view = world.tracker.view().swarms[0].clone();
+    assert!(view.depth_max <= 14 && view.arrival_ms_p99 <= 1_500, "{view:?}");
+}
+
+#[test]
 fn weak_uplinks_are_planned_within_their_means() {
     // 2.4 Mbit/s for a 2 Mbit/s stream: 8 of 9.6 slots are used, so supply is barely enough.
     let mut world = World::new(3);
