@@ -3,75 +3,34 @@
 use crate::figures::{Curves, Figure, Run, Worse};
 use crate::instance::{Instance, Role};
 use crate::oracle::burst::Burst;
-use crate::oracle::classes::Classes;
+use crate::oracle::crowd::{self, Newcomers};
+use crate::oracle::patience::{self, Slack};
 use crate::oracle::snowball::Seed;
+use crate::oracle::{self, window};
 use crate::scenario::Settings;
 use crate::world::{Outcome, Segment, rate_of};
 use shoal_wire::CHUNK_SIZE;
 
 /// More stall or later start than this in comparison with the twin is worse, µs.
 const TWIN_TOLERANCE_US: u64 = 50_000;
-/// One-way delay for the delay bound: the shorter paths of the world, s.
-const BOUND_LATENCY_S: f64 = 0.03;
+/// One-way delay for the delay bound: a short path of the world, s.
+const BOUND_LATENCY_S: f64 = 0.02;
+/// Live players start this many segments before the end.
+const START_SEGMENTS: f64 = 3.0;
+/// Time over which peaks are taken, s: a few segments.
+const PEAK_S: f64 = 5.0;
 
-/// Who is there, over time, in classes.
-struct Audience<'a> {
-    settings: &'a Settings,
-    swarms: Vec<Classes>,
-    /// Times at which somebody comes (true) or goes, in order.
-    changes: Vec<(f64, bool, usize)>,
-    next: usize,
-    instance: &'a Instance,
-}
-
-impl<'a> Audience<'a> {
-    fn new(settings: &'a Settings, instance: &'a Instance) -> Self {
-        let mut changes = Vec::new();
-        for (at, viewer) in instance.viewers.iter().enumerate() {
-            changes.push((viewer.join_s, true, at));
-            changes.push((viewer.leave_s, false, at));
-        }
-        changes.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let swarm = |rendition| Classes::of_nat(rate_of(settings, rendition));
-        let swarms = (0..settings.renditions as u16).map(swarm).collect();
-        Self { settings, swarms, changes, next: 0, instance }
-    }
-
-    /// Goes on to a time; then demand and the least egress, Mbit/s.
-    fn at(&mut self, at_s: f64) -> (f64, f64) {
-        while let Some((when_s, comes, viewer)) = self.changes.get(self.next).copied()
-            && when_s <= at_s
-        {
-            self.next += 1;
-            let drawn = &self.instance.viewers[viewer];
-            let swarm = &mut self.swarms[usize::from(drawn.rendition)];
-            if comes {
-                swarm.join(drawn.class.index(), drawn.upload_mbps);
-            } else {
-                swarm.leave(drawn.class.index(), drawn.upload_mbps);
-            }
-        }
-        let demand = self.swarms.iter().map(Classes::demand_mbps).sum();
-        (demand, self.swarms.iter().map(Classes::origin_min_mbps).sum())
-    }
-
-    fn end_s(&self) -> f64 {
-        self.settings.duration_s
-    }
-}
-
-/// Demand and least egress, averaged over a window, Mbit/s.
-fn bound_over(settings: &Settings, instance: &Instance, from_s: f64, to_s: f64) -> (f64, f64) {
-    let mut audience = Audience::new(settings, instance);
-    let steps = ((to_s - from_s) * 4.0).ceil().max(1.0) as u32;
-    let (mut demand, mut least) = (0.0, 0.0);
-    for step in 0..steps {
-        let at_s = from_s + (to_s - from_s) * (f64::from(step) + 0.5) / f64::from(steps);
-        let (wanted, egress) = audience.at(at_s.min(audience.end_s()));
-        demand += wanted / f64::from(steps);
-        least += egress / f64::from(steps);
-    }
-    (demand, least)
+/// The viewers as the oracles take them.
+fn audience(settings: &Settings, instance: &Instance) -> Vec<oracle::Viewer> {
+    let viewer = |drawn: &crate::instance::Viewer| oracle::Viewer {
+        join_s: drawn.join_s,
+        leave_s: drawn.leave_s,
+        upload_mbps: drawn.upload_mbps,
+        class: drawn.class,
+        rendition: drawn.rendition,
+        rate_mbps: rate_of(settings, drawn.rendition),
+    };
+    instance.viewers.iter().map(viewer).collect()
 }
 
 /// What a world and its twin, if there is one, came to.
@@ -119,8 +78,7 @@ impl Measured<'_> {
             self.outcome.tally.by_second.iter().skip(first).take(count)
         };
         let control: u64 = seconds(s.warmup_s, s.duration_s).map(|second| second.control).sum();
-        let (demand, least) = bound_over(s, self.instance, s.warmup_s, s.duration_s);
-        let bound = 1.0 - least / demand.max(1e-9);
+        let bound = self.offload_bound();
         let offload = ratio(sum.delivered as f64 - (sum.origin + control) as f64, sum.delivered);
         list.less("offload_ratio", offload);
         list.less("offload_bound", bound);
@@ -138,63 +96,45 @@ impl Measured<'_> {
         list.more("origin_peak_over_bound", self.peak_over_bound());
     }
 
-    fn mean_viewers(&self) -> f64 {
-        let (demand, _) = bound_over(
-            self.settings,
-            self.instance,
-            self.settings.warmup_s,
-            self.settings.duration_s,
-        );
-        demand / self.settings.rate
+    /// The larger of the bound that lets nothing wait and of the one that lets viewers wait as
+    /// long as they stay behind: a run cannot beat it.
+    fn offload_bound(&self) -> f64 {
+        let s = self.settings;
+        let viewers = audience(s, self.instance);
+        let fluid = window::over(&viewers, s.warmup_s, s.duration_s).offload_max();
+        let behind_s = s.segment_s * START_SEGMENTS;
+        let slack = Slack { startup_s: s.segment_s, patience_s: behind_s };
+        let patient = patience::over(&viewers, s.warmup_s, s.duration_s, slack).offload_max();
+        fluid.max(patient)
     }
 
-    /// Egress at its peak, over a few seconds, against the least possible then: what is there can
-    /// give, but nobody before its link is open.
+    fn mean_viewers(&self) -> f64 {
+        let s = self.settings;
+        let bound = window::over(&audience(s, self.instance), s.warmup_s, s.duration_s);
+        bound.demand_mbit / (s.duration_s - s.warmup_s).max(1e-9) / s.rate
+    }
+
+    /// Highest egress over a few seconds against the highest that the crowd asks for at the least.
     fn peak_over_bound(&self) -> f64 {
         let s = self.settings;
-        let width = 5usize;
-        let seconds = &self.outcome.tally.by_second;
+        let from_s = if s.crowd_factor > 1.0 { s.crowd_at_s.min(s.duration_s) } else { s.warmup_s };
+        let chunk_s = f64::from(CHUNK_SIZE) * 8.0 / 1e6 / s.rate;
+        let idle_s = (s.link_setup_s[0] + s.link_setup_s[1]) / 2.0 + chunk_s;
+        let newcomers = Newcomers { startup_s: s.segment_s * START_SEGMENTS, idle_s };
+        let viewers = audience(s, self.instance);
+        let curve = crowd::curve(&viewers, newcomers, from_s, s.duration_s, PEAK_S);
+        let bound = crowd::peak(&curve).map_or(0.0, |peak| peak.origin_mbps);
         let start = crate::world::START_S;
-        let from = if s.crowd_factor > 1.0 { s.crowd_at_s } else { s.warmup_s } as usize;
-        let mut peak: (f64, usize) = (0.0, from);
-        for at in from..(s.duration_s as usize).saturating_sub(width) {
+        let seconds = &self.outcome.tally.by_second;
+        let width = PEAK_S as usize;
+        let mbps = |at: usize| {
             let sum: u64 =
                 seconds.iter().skip(start + at).take(width).map(|x| x.origin + x.control).sum();
-            let mbps = sum as f64 * 8.0 / 1e6 / width as f64;
-            if mbps > peak.0 {
-                peak = (mbps, at);
-            }
-        }
-        let bound =
-            (0..width).map(|i| self.flash_bound(peak.1 as f64 + i as f64 + 0.5)).sum::<f64>()
-                / width as f64;
-        peak.0 / bound.max(1e-9)
-    }
-
-    /// The flash-crowd bound at a time, Mbit/s; never below what the static bound asks for.
-    fn flash_bound(&self, at_s: f64) -> f64 {
-        let s = self.settings;
-        let chunk_s = f64::from(CHUNK_SIZE) * 8.0 / 1e6 / s.rate;
-        let delay_s = (s.link_setup_s[0] + s.link_setup_s[1]) / 2.0 + chunk_s;
-        let buffer_s = s.segment_s * 3.0;
-        let there = self.instance.viewers.iter().filter(|v| v.join_s <= at_s && v.leave_s > at_s);
-        let (mut demand, mut upload, mut fresh, mut count) = (0.0, 0.0, 0.0, 0usize);
-        for viewer in there {
-            count += 1;
-            demand += rate_of(s, viewer.rendition);
-            if viewer.join_s <= at_s - delay_s {
-                upload += viewer.upload_mbps;
-            }
-            if viewer.join_s > at_s - 1.0 {
-                fresh += 1.0;
-            }
-        }
-        let static_bound = {
-            let mut audience = Audience::new(s, self.instance);
-            audience.at(at_s).1
+            sum as f64 * 8.0 / 1e6 / PEAK_S
         };
-        let flash = demand + fresh * buffer_s * s.rate - upload;
-        if count == 0 { 0.0 } else { flash.max(static_bound) }
+        let ends = (s.duration_s as usize).saturating_sub(width);
+        let peak = (from_s as usize..ends).map(mbps).fold(0.0, f64::max);
+        peak / bound.max(1e-9)
     }
 
     fn delay(&self, list: &mut List) {
@@ -209,10 +149,10 @@ impl Measured<'_> {
         let there = there.filter(|v| v.join_s <= middle && v.leave_s > middle && v.rendition == 0);
         let uploads: Vec<f64> = there.map(|v| v.upload_mbps).collect();
         let bytes = s.rate * s.segment_s * 1e6 / 8.0;
-        let chunk_mbit = f64::from(CHUNK_SIZE) * 8.0 / 1e6;
+        let chunks = (bytes / f64::from(CHUNK_SIZE)).ceil();
         let burst = Burst {
-            chunk_mbit,
-            chunks: (bytes / f64::from(CHUNK_SIZE)).ceil() as u64,
+            chunk_mbit: s.rate * s.segment_s / chunks,
+            chunks: chunks as u64,
             seed: Seed { rate_mbps: s.origin_rate, copies: 1 },
             upload_mbps: &uploads,
             latency_s: BOUND_LATENCY_S,
@@ -314,15 +254,18 @@ impl Measured<'_> {
     fn curves(&self) -> Curves {
         let s = self.settings;
         let mut curves = Curves::default();
-        let mut audience = Audience::new(s, self.instance);
+        let viewers = audience(s, self.instance);
+        let bounds = window::curve(&viewers, 0.0, s.duration_s, 1.0);
         let seconds = self.outcome.tally.by_second.iter().skip(crate::world::START_S);
+        // Whole segments, or egress would be seen to come and go with them.
+        let smooth = (s.segment_s * (4.0 / s.segment_s).ceil()).ceil() as usize;
         let mut recent: std::collections::VecDeque<(f64, f64)> = std::collections::VecDeque::new();
         for (at, second) in seconds.take(s.duration_s as usize).enumerate() {
             let t = at as f64;
             let mbps = |bytes: u64| bytes as f64 * 8.0 / 1e6;
-            let (demand, least) = audience.at(t + 0.5);
+            let bound = bounds.get(at).map(|(_, bound)| *bound).unwrap_or_default();
             recent.push_back((mbps(second.origin + second.control), mbps(second.delivered)));
-            if recent.len() > 5 {
+            if recent.len() > smooth {
                 recent.pop_front();
             }
             let (origin, delivered) =
@@ -331,10 +274,10 @@ impl Measured<'_> {
             if delivered > 0.0 {
                 curves.offload.push((t, (1.0 - origin / delivered).max(-1.0)));
             }
-            curves.offload_bound.push((t, 1.0 - least / demand.max(1e-9)));
+            curves.offload_bound.push((t, bound.offload_max()));
             curves.origin.push((t, mbps(second.origin + second.control)));
-            curves.without_peers.push((t, demand));
-            curves.origin_bound.push((t, least));
+            curves.without_peers.push((t, bound.demand_mbit));
+            curves.origin_bound.push((t, bound.origin_mbit));
         }
         curves.segment_delay =
             self.outcome.tally.delays.iter().map(|(_, us)| f64::from(*us) / 1e6).collect();

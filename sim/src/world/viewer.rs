@@ -43,6 +43,8 @@ pub(crate) struct Viewer {
     pub(crate) server_us: u64,
     pub(crate) cut_off: bool,
     pub(crate) planned_at: u64,
+    /// The rendition of the segment that the player waits for.
+    asked_rendition: u16,
     /// The rendition that it plays, and one that it has left.
     pub(crate) rendition: u16,
     pub(crate) left_rendition: Option<u16>,
@@ -75,6 +77,7 @@ impl Viewer {
             server_us: ((drawn.access_ms + core_ms) * 500.0) as u64,
             cut_off: false,
             planned_at: 0,
+            asked_rendition: drawn.rendition,
             rendition: drawn.rendition,
             left_rendition: None,
             delivered: 0,
@@ -170,6 +173,7 @@ impl World<'_> {
             return;
         }
         player.waiting = Some(next);
+        state.asked_rendition = state.rendition;
         let object = object_id(state.rendition, next);
         let duration = Some(Duration::from_secs_f64(self.settings.segment_s));
         let (id, range) = (RequestId(next), ByteRange::WHOLE);
@@ -276,7 +280,8 @@ impl World<'_> {
 
     fn deliver(&mut self, viewer: u32, msn: u64, bytes: &[u8]) {
         let state = &mut self.viewers[viewer as usize];
-        let Some(object) = self.origin.object(object_id(state.rendition, msn)) else { return };
+        let asked = object_id(state.asked_rendition, msn);
+        let Some(object) = self.origin.object(asked) else { return };
         let (whole, media_us) = (object.bytes.len() as u64, (self.settings.segment_s * 1e6) as u64);
         let media_at = |bytes: u64| bytes * media_us / whole;
         let before = u64::from(state.delivered);
@@ -295,14 +300,16 @@ impl World<'_> {
         state.delivered = 0;
         state.player.waiting = None;
         state.player.next = Some(msn + 1);
-        if let Some(object) = self.origin.object(object_id(state.rendition, msn))
+        if let Some(object) = self.origin.object(object_id(state.asked_rendition, msn))
             && state.joined_at + self.settled_us < object.published_at
         {
             let delay = self.now - object.published_at;
             let sample = (msn as u32, u32::try_from(delay).unwrap_or(u32::MAX));
             self.tally.delays.push(sample);
         }
-        if let Some(left) = state.left_rendition.take() {
+        if state.asked_rendition == state.rendition
+            && let Some(left) = state.left_rendition.take()
+        {
             let rendition = RenditionId(left);
             self.queue.push(self.now, Event::StopWatching(viewer, rendition));
         }
