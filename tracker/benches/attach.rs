@@ -40,7 +40,7 @@ impl World {
     fn new(uplinks: Uplinks, count: u64) -> Self {
         let mut world = Self {
             uplinks,
-            tracker: Tracker::new(Config::default(), 1),
+            tracker: Tracker::new(Config::default(), named("SEED").unwrap_or(1)),
             now: Instant::from_micros(1_000_000),
             introduced: Vec::new(),
             peers: Vec::new(),
@@ -218,10 +218,14 @@ fn describe(world: &mut World, count: u64, before: Option<usize>) {
     print_trees(world, "after 20,000 leaves and joins");
 }
 
-/// Sizes to measure: all, or the one that the environment names.
+/// A number that the environment names.
+fn named(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|value| value.parse().ok())
+}
+
+/// Sizes to measure: all, or the one that `PEERS` names.
 fn sizes() -> Vec<u64> {
-    let named = std::env::var("PEERS").ok().and_then(|count| count.parse().ok());
-    named.map_or_else(|| vec![1_000, 10_000, 100_000], |count| vec![count])
+    named("PEERS").map_or_else(|| vec![1_000, 10_000, 100_000], |count| vec![count])
 }
 
 fn attach_and_detach(criterion: &mut Criterion) {

@@ -267,6 +267,9 @@ impl Probe<'_> {
             return;
         }
         let node = tree.node(parent);
+        if !node.is_interior() && !self.swarm.can_spare(parent) {
+            return;
+        }
         let sending = entry.chunk_time_us.saturating_mul(u32::from(node.children()) + 1);
         let recruit = if node.is_interior() { 0 } else { RECRUIT_US };
         let beyond = if entry.used >= entry.even { BEYOND_EVEN_US } else { 0 };

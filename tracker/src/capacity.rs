@@ -4,6 +4,7 @@
 //! full. Small changes of what is known change nothing, so that the plan stays quiet.
 
 use crate::links::SPARE_FOR_PARENTS;
+use crate::places::scatter;
 use crate::shared::Core;
 use crate::swarm::{Member, Swarm};
 use crate::tree::MemberIx;
@@ -36,6 +37,9 @@ pub(crate) struct Uplink {
     pub(crate) even_use: u32,
     /// Most children that its links allow.
     pub(crate) children_max: u32,
+    /// Added before rounding down, ‰ of a slot: different for each member, so that the swarm as a
+    /// whole loses nothing by rounding.
+    pub(crate) dither: u32,
     /// Whether it was late and has half its slots for now.
     pub(crate) late: bool,
 }
@@ -49,14 +53,16 @@ fn children_max(links_max: u8, substreams: u32, homes: u32) -> u32 {
 }
 
 impl Uplink {
-    /// `⌊headroom · upload · K / rate⌋` children at most, and as an even share
+    /// `⌊headroom · upload · K / rate + dither⌋` children at most, and as an even share
     /// `⌈1.1/ρ · upload · K / rate⌉` of them, ρ being the swarm's upload over its demand.
     pub(crate) fn capacity(&self) -> Capacity {
         if self.rate_kbps == 0 || self.upload_kbps == 0 {
             return Capacity::default();
         }
         let room = u64::from(self.upload_kbps) * u64::from(self.substreams);
-        let slots = room * u64::from(self.headroom) / (u64::from(self.rate_kbps) * 1_000);
+        let rate = u64::from(self.rate_kbps);
+        let slots = room * u64::from(self.headroom) + rate * u64::from(self.dither);
+        let slots = slots / (rate * 1_000);
         let slots = slots.min(u64::from(self.children_max)) >> u32::from(self.late);
         let even = room * u64::from(self.even_use) * u64::from(self.members);
         let even = even.div_ceil(self.swarm_kbps.max(1) * 1_000).min(slots);
@@ -99,6 +105,7 @@ impl Swarm {
             headroom: core.config.headroom,
             even_use: core.config.even_use,
             children_max: children_max(peer.links_max, substreams, self.homes_per_member()),
+            dither: scatter(member.0) % 1_000,
             late: peer.lateness.penalty_until > core.now,
         };
         let capacity = uplink.capacity();
@@ -160,6 +167,7 @@ mod tests {
             headroom: 850,
             even_use: 1_100,
             children_max: 256,
+            dither: 0,
             late: false,
         };
         assert_eq!(uplink.capacity(), Capacity { slots, even }, "{uplink:?}");

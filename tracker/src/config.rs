@@ -91,7 +91,7 @@ impl Default for Config {
             link_idle: Duration::from_secs(20),
             upload_prior: BitRate::from_bps(10_000_000),
             upload_max: BitRate::from_bps(100_000_000),
-            headroom: 850,
+            headroom: 1_000,
             even_use: 1_100,
             probes_max: 24,
             choices_max: 4,

@@ -53,6 +53,14 @@ impl Swarm {
         }
     }
 
+    /// Whether the substreams that a member is interior in have more slots than they need: only
+    /// then may it become interior in another. Else one substream would take what the next lacks.
+    pub(crate) fn can_spare(&self, member: MemberIx) -> bool {
+        let (homes, demand) = (self.member(member).homes, self.len().saturating_sub(1));
+        let rich = |k: &usize| homes & (1 << k) == 0 || self.supply[*k].slots > demand;
+        (0..self.substreams()).all(|k| rich(&k))
+    }
+
     /// Makes a member interior in a substream.
     pub(crate) fn add_home(&mut self, member: MemberIx, k: usize) {
         let homes = self.member(member).homes;

@@ -42,7 +42,8 @@ impl Swarm {
         if !adopted {
             self.choose_homes(core, member);
         }
-        for k in 0..self.substreams() {
+        let (count, start) = (self.substreams(), core.random.next_u32() as usize);
+        for k in (0..count).map(|k| (k + start % count) % count) {
             if self.trees[k].parent(member) == Parent::Out {
                 self.place(core, k, member);
             }
