@@ -11,6 +11,7 @@ use crate::swarm::{Member, Swarm};
 use crate::tree::{MemberIx, Parent};
 use alloc::vec;
 use alloc::vec::Vec;
+use rand_core::Rng;
 
 /// What the way to a sibling's new parent may be longer than the sibling's, a new link included.
 const FOLLOW_US: u32 = NEW_LINK_US + 10_000;
