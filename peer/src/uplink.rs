@@ -2,7 +2,7 @@
 //!
 //! Rule: what waits in the transport stays short, so that the order of sending remains ours. The
 //! newest object goes first, what was asked for before what is pushed, children with most
-//! descendants first, equals in random order. Children without any come after them, oldest first. What a newcomer catches up on comes last and oldest
+//! descendants first, equals in random order. Children without any come after them. What a newcomer catches up on comes last and oldest
 //! first: nobody else waits for it, and its player needs the oldest next. The rate is learned only while there is more to send
 //! than goes out; it never passes the viewer's cap.
 
@@ -251,11 +251,11 @@ impl Job {
     /// Which of two jobs goes first.
     fn precedence(&self, other: &Self) -> Ordering {
         let class = self.class();
-        // Others wait for what an inner node gets: the newest is worth most. A leaf only needs its
-        // bytes in time: the oldest is due first.
+        // An uplink that cannot send everything must not be late with everything: what is left over
+        // is the oldest.
         let by_age = match class {
-            Class::Pulled | Class::Inner => other.object.cmp(&self.object),
-            Class::Leaf | Class::CatchUp => self.object.cmp(&other.object),
+            Class::Pulled | Class::Inner | Class::Leaf => other.object.cmp(&self.object),
+            Class::CatchUp => self.object.cmp(&other.object),
         };
         let rest = |job: &Self| (Reverse(job.weight), job.sent, job.tie);
         class.cmp(&other.class()).then(by_age).then_with(|| rest(self).cmp(&rest(other)))
