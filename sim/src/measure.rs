@@ -4,7 +4,6 @@ use crate::figures::{Curves, Figure, Run, Worse};
 use crate::instance::{Instance, Role};
 use crate::oracle::burst::Burst;
 use crate::oracle::crowd::{self, Newcomers};
-use crate::oracle::patience::{self, Slack};
 use crate::oracle::snowball::Seed;
 use crate::oracle::{self, window};
 use crate::scenario::Settings;
@@ -96,16 +95,10 @@ impl Measured<'_> {
         list.more("origin_peak_over_bound", self.peak_over_bound());
     }
 
-    /// The larger of the bound that lets nothing wait and of the one that lets viewers wait as
-    /// long as they stay behind: a run cannot beat it.
+    /// The most that those who are there can give to each other at every moment.
     fn offload_bound(&self) -> f64 {
         let s = self.settings;
-        let viewers = audience(s, self.instance);
-        let fluid = window::over(&viewers, s.warmup_s, s.duration_s).offload_max();
-        let behind_s = s.segment_s * START_SEGMENTS;
-        let slack = Slack { startup_s: s.segment_s, patience_s: behind_s };
-        let patient = patience::over(&viewers, s.warmup_s, s.duration_s, slack).offload_max();
-        fluid.max(patient)
+        window::over(&audience(s, self.instance), s.warmup_s, s.duration_s).offload_max()
     }
 
     fn mean_viewers(&self) -> f64 {
