@@ -50,8 +50,10 @@ pub(crate) struct Feed {
     pub(crate) weight_told: u16,
     pub(crate) good: u32,
     pub(crate) repaired: u32,
-    /// Runs in a row that had to be repaired.
-    pub(crate) repaired_in_row: u32,
+    /// Runs in a row of which the parent brought next to nothing, without saying that it lacks it.
+    pub(crate) silent_in_row: u32,
+    /// The newest such run, while the parent may still say so.
+    pub(crate) suspect: Option<ObjectId>,
 }
 
 impl Feed {
@@ -64,7 +66,8 @@ impl Feed {
             weight_told: 0,
             good: 0,
             repaired: 0,
-            repaired_in_row: 0,
+            silent_in_row: 0,
+            suspect: None,
         }
     }
 
@@ -72,15 +75,13 @@ impl Feed {
     pub(crate) fn note_good(&mut self, lag: Duration) {
         self.lag = (self.lag * 7 + lag) / 8;
         self.good += 1;
-        self.repaired_in_row = 0;
+        self.silent_in_row = 0;
+        self.suspect = None;
     }
 
-    /// A run needed repair, and its parent did not say that it would.
-    pub(crate) const fn note_repaired(&mut self, blames_parent: bool) {
+    /// A run needed repair.
+    pub(crate) const fn note_repaired(&mut self) {
         self.repaired += 1;
-        if blames_parent {
-            self.repaired_in_row += 1;
-        }
     }
 }
 

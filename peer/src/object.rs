@@ -43,6 +43,8 @@ pub(crate) struct Run {
     pub(crate) repair_at: Instant,
     pub(crate) repairs: u32,
     pub(crate) told_late: bool,
+    /// Whether the parent said that it lacks it itself.
+    pub(crate) parent_late: bool,
     /// Overdue, but nobody has it: the next neighbour that completes the object is asked.
     pub(crate) starved: bool,
     pub(crate) complete: bool,
@@ -82,7 +84,14 @@ impl Object {
     pub(crate) fn adopt_digest(&mut self, digest: Arc<SignedDigest>, repair_at: Instant) {
         self.missing = digest.chunk_count();
         self.cells = alloc::vec![Cell::Missing; digest.chunk_count() as usize];
-        let run = Run { repair_at, repairs: 0, told_late: false, starved: false, complete: false };
+        let run = Run {
+            repair_at,
+            repairs: 0,
+            told_late: false,
+            parent_late: false,
+            starved: false,
+            complete: false,
+        };
         self.runs = alloc::vec![run; usize::from(digest.substreams)];
         self.total_len = Some(digest.byte_len);
         self.digest = Some(digest);

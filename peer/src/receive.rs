@@ -145,6 +145,7 @@ impl Engine {
         let Some(run) = entry.runs.get_mut(usize::from(k.0)) else {
             return;
         };
+        run.parent_late = true;
         if run.complete || core::mem::replace(&mut run.told_late, true) {
             return;
         }

@@ -16,8 +16,8 @@ use shoal_wire::{
     ChunkRange, ClientMessage, Instant, ObjectId, PeerId, PeerMessage, RenditionId, Substream,
 };
 
-/// Runs in a row that a parent may fail before the tracker hears of it.
-const REPAIRED_IN_ROW_MAX: u32 = 3;
+/// Silent runs in a row after which the tracker hears of a parent.
+const SILENT_IN_ROW_MAX: u32 = 2;
 /// A link takes this long to open: what depends on it is not repaired before.
 const LINK_OPENING: Duration = Duration::from_millis(1500);
 /// Time between two looks for a neighbour that has what is missing.
@@ -247,8 +247,8 @@ impl Engine {
             return;
         }
         let lacks = missing.iter().map(|range| range.count).sum::<u32>();
-        // A parent that brought most of it is busy, not broken.
-        let silent = lacks * 2 > chunks.count;
+        // A parent that brought more than a quarter is busy, not broken.
+        let silent = lacks * 4 > chunks.count * 3;
         self.note_repair(id, k, silent);
         match self.repair_source(&id) {
             Some(peer) => self.pull(id, k, peer, &missing, now),
@@ -269,20 +269,27 @@ impl Engine {
         if first {
             self.tell_late(id, k);
         }
-        let Some(state) = self.renditions.get_mut(&id.rendition) else {
+        self.suspect_parent(id, k, silent);
+    }
+
+    /// Complains of a parent that brings next to nothing, run after run. Of a run it is judged when
+    /// the next one needs repair: until then it may say that it lacks it itself.
+    fn suspect_parent(&mut self, id: ObjectId, k: Substream, silent: bool) {
+        let Some(feed) = self.renditions.get_mut(&id.rendition).and_then(|r| r.feed_mut(k)) else {
             return;
         };
-        let Some(feed) = state.feed_mut(k) else {
+        feed.note_repaired();
+        let suspect = core::mem::replace(&mut feed.suspect, silent.then_some(id));
+        let run = suspect.and_then(|id| self.store.object(&id)?.runs.get(usize::from(k.0)));
+        if run.is_none_or(|run| run.parent_late) {
+            feed.silent_in_row = 0;
             return;
-        };
-        feed.note_repaired(first && silent);
-        // A parent that said so itself is not to blame.
+        }
+        feed.silent_in_row += 1;
         if let Parent::Peer(parent) = feed.current
-            && first
-            && silent
-            && feed.repaired_in_row >= REPAIRED_IN_ROW_MAX
+            && feed.silent_in_row >= SILENT_IN_ROW_MAX
         {
-            feed.repaired_in_row = 0;
+            feed.silent_in_row = 0;
             let (rendition, parent, reason) = (id.rendition, Some(parent), LostReason::Late);
             self.tell_server(ClientMessage::Lost { rendition, substream: k, parent, reason });
         }

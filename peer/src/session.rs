@@ -400,7 +400,8 @@ impl Engine {
         }
         feed.next = None;
         let old = core::mem::replace(&mut feed.current, Parent::Peer(peer));
-        feed.repaired_in_row = 0;
+        feed.silent_in_row = 0;
+        feed.suspect = None;
         if let Parent::Peer(old) = old
             && old != peer
         {

@@ -16,6 +16,9 @@ use shoal_wire::{BitRate, ByteSize, ChunkRange, Instant, ObjectId, PeerId, Subst
 
 /// Time over which the drain rate is sampled.
 const WINDOW: Duration = Duration::from_millis(400);
+const WINDOW_MAX: Duration = Duration::from_secs(3);
+/// A window lasts at least as long as these take: one more or less must not matter much.
+const WINDOW_CHUNKS: u64 = 10;
 /// Samples of busy windows that are remembered.
 const SAMPLES_MAX: usize = 12;
 /// Of them the third largest counts: an association that begins, or lost a packet, drains slower
@@ -114,7 +117,7 @@ impl Uplink {
 
     /// How long a message waits behind what this uplink keeps in the transport.
     pub(crate) fn own_delay(&self) -> Duration {
-        self.rate.time_for(ByteSize::from_bytes(self.backlog_max()))
+        self.rate.time_for(ByteSize::from_bytes(self.backlog_max())).min(WINDOW_MAX)
     }
 
     pub(crate) fn queued_for(&self, peer: PeerId) -> usize {
@@ -208,7 +211,8 @@ impl Uplink {
     /// Learns from the window that ends, if it is over.
     pub(crate) fn learn(&mut self, backlog: u64, now: Instant) {
         let elapsed = now - self.window_start;
-        if elapsed < WINDOW {
+        let some_chunks = ByteSize::from_bytes(u64::from(self.chunk_size) * WINDOW_CHUNKS);
+        if elapsed < self.rate.time_for(some_chunks).clamp(WINDOW, WINDOW_MAX) {
             return;
         }
         let drained = (self.window_bytes + self.window_backlog).saturating_sub(backlog);
