@@ -102,7 +102,7 @@ impl Default for Config {
             move_cooldown: Duration::from_secs(20),
             root_age_min: Duration::from_secs(1),
             adopt_grace: Duration::from_secs(10),
-            late_children_min: 3,
+            late_children_min: 4,
             late_penalty: Duration::from_secs(60),
             accusers_min: 3,
             accusations_max: 8,
