@@ -52,6 +52,8 @@ pub(crate) struct Feed {
     pub(crate) repaired: u32,
     /// Runs in a row of which the parent brought next to nothing, without saying that it lacks it.
     pub(crate) silent_in_row: u32,
+    /// When the parent last brought a chunk.
+    pub(crate) heard_at: Instant,
     /// The newest such run, while the parent may still say so.
     pub(crate) suspect: Option<ObjectId>,
 }
@@ -67,6 +69,7 @@ impl Feed {
             good: 0,
             repaired: 0,
             silent_in_row: 0,
+            heard_at: Instant::ZERO,
             suspect: None,
         }
     }

@@ -48,6 +48,8 @@ pub(crate) struct Run {
     /// Overdue, but nobody has it: the next neighbour that completes the object is asked.
     pub(crate) starved: bool,
     pub(crate) complete: bool,
+    /// Whether its sender said that all of it was sent.
+    pub(crate) ended: bool,
 }
 
 /// An object.
@@ -91,6 +93,7 @@ impl Object {
             parent_late: false,
             starved: false,
             complete: false,
+            ended: false,
         };
         self.runs = alloc::vec![run; usize::from(digest.substreams)];
         self.total_len = Some(digest.byte_len);

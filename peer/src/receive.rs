@@ -124,6 +124,7 @@ impl Engine {
             return;
         };
         if let Some(run) = entry.runs.get_mut(usize::from(substream.0)) {
+            run.ended = true;
             run.repair_at = run.repair_at.min(at);
         }
     }

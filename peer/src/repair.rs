@@ -20,6 +20,10 @@ use shoal_wire::{
 const SILENT_IN_ROW_MAX: u32 = 2;
 /// A link takes this long to open: what depends on it is not repaired before.
 const LINK_OPENING: Duration = Duration::from_millis(1500);
+/// A parent from which nothing came for this long is not busy.
+const SILENCE: Duration = Duration::from_secs(1);
+/// Time between two looks at a run of which a busy parent lacks the time to send all.
+const BUSY_WAIT: Duration = Duration::from_millis(250);
 /// Time between two looks for a neighbour that has what is missing.
 const STARVED_WAIT: Duration = Duration::from_millis(250);
 /// Time until the next try when too many origin fetches are open.
@@ -232,10 +236,19 @@ impl Engine {
             return;
         };
         let chunks = object.run_chunks(k);
-        let Some(run) = object.runs.get(usize::from(k.0)) else {
+        let Some(run) = object.runs.get_mut(usize::from(k.0)) else {
             return;
         };
         if run.complete || run.repair_at > now {
+            return;
+        }
+        let parent = self.renditions.get(&id.rendition).and_then(|r| r.feed(k));
+        let busy = parent.is_some_and(|feed| {
+            matches!(feed.current, Parent::Peer(_)) && now - feed.heard_at < SILENCE
+        });
+        if busy && !run.ended {
+            // It sends what it can: to ask elsewhere would only move the load.
+            run.repair_at = now + BUSY_WAIT;
             return;
         }
         // Whoever was asked before had its time.
@@ -350,8 +363,9 @@ impl Engine {
 
     /// The parent of a run delivers: what follows gets its usual time.
     pub(crate) fn note_progress(&mut self, id: ObjectId, k: Substream, from: PeerId, now: Instant) {
-        let feed = self.renditions.get(&id.rendition).and_then(|r| r.feed(k));
+        let feed = self.renditions.get_mut(&id.rendition).and_then(|r| r.feed_mut(k));
         let Some(feed) = feed.filter(|feed| feed.current == Parent::Peer(from)) else { return };
+        feed.heard_at = now;
         let round_trip = self.neighbours.get(&from).map(crate::neighbour::Neighbour::round_trip);
         let wait = feed.lag + round_trip.unwrap_or_default() * 2 + self.config.repair_wait_min;
         let Some(object) = self.store.object_mut(&id) else { return };
