@@ -71,13 +71,16 @@ impl Clocks {
         Need::Start
     }
 
-    /// The first bytes of segment `msn` are handed over.
-    pub(crate) fn handed(&mut self, msn: u64, now: Instant) {
+    /// The first bytes of segment `msn` are handed over. True if a player begins with them.
+    pub(crate) fn handed(&mut self, msn: u64, now: Instant) -> bool {
+        let mut began = false;
         for player in &mut self.players {
             if player.newest_msn == msn && player.anchor.is_none() {
                 player.anchor = Some(now);
+                began = true;
             }
         }
+        began
     }
 
     /// When the earliest player will need segment `msn`, which it has not asked for yet, if

@@ -10,6 +10,7 @@ use crate::report::Counters;
 use crate::request::Request;
 use crate::session::Session;
 use crate::store::Store;
+use crate::timers::{Timers, may_hasten};
 use crate::uplink::Uplink;
 use crate::verify::{CheckSignature, Verifier};
 use alloc::boxed::Box;
@@ -53,6 +54,7 @@ pub struct Engine {
     pub(crate) pump_at: Option<Instant>,
     pub(crate) origin: Origin,
     pub(crate) echoes: VecDeque<Echo>,
+    pub(crate) timers: Timers,
     pub(crate) counters: Counters,
     pub(crate) verifier: Box<dyn Verifier>,
     outputs: VecDeque<Output>,
@@ -88,6 +90,7 @@ impl Engine {
             pump_at: None,
             origin: Origin::new(),
             echoes: VecDeque::new(),
+            timers: Timers::default(),
             counters: Counters::default(),
             verifier,
             outputs: VecDeque::new(),
@@ -96,6 +99,7 @@ impl Engine {
 
     /// Takes an event. It never fails: whoever is at fault is answered through outputs.
     pub fn handle(&mut self, input: Input, now: Instant) {
+        self.timers.objects_stale |= may_hasten(&input);
         match input {
             Input::Request { id, object, range, duration } => {
                 self.on_request(id, object, range, duration, now);
@@ -120,6 +124,7 @@ impl Engine {
             Input::Tick => self.on_tick(now),
         }
         self.pump(now);
+        self.refresh_timers();
     }
 
     /// The next thing that the shell is to do.
@@ -129,25 +134,53 @@ impl Engine {
 
     /// When the engine wants a [`Input::Tick`], if ever.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let objects = self.store.iter_incomplete().filter_map(|(id, o)| self.due(id, o));
-        let echoes = self.echoes.iter().map(|echo| echo.at);
-        let pings = self.neighbours.values().map(|n| n.ping_at);
-        objects.chain(echoes).chain(pings).chain(self.pump_at).chain(self.session.report_at()).min()
+        let own = self.timers.earliest();
+        own.into_iter().chain(self.pump_at).chain(self.session.report_at()).min()
     }
 
     fn on_tick(&mut self, now: Instant) {
-        for id in self.store.incomplete() {
-            let is_due = self.store.object(&id).and_then(|o| self.due(&id, o));
-            if is_due.is_some_and(|at| at <= now) {
-                self.consider(id, now);
-            }
+        if self.timers.objects.is_some_and(|at| at <= now) {
+            self.timers.objects_stale = true;
+            self.consider_due(now);
         }
         self.say_echoes(now);
         self.ping(now);
         self.report(now);
     }
 
+    fn consider_due(&mut self, now: Instant) {
+        for id in self.store.incomplete() {
+            let is_due = self.store.object(&id).and_then(|o| self.due(&id, o));
+            if is_due.is_some_and(|at| at <= now) {
+                self.consider(id, now);
+            }
+        }
+    }
+
+    /// Computes anew when objects are due, if the last input may have hastened one.
+    fn refresh_timers(&mut self) {
+        if core::mem::take(&mut self.timers.objects_stale) {
+            self.timers.objects = self.objects_due();
+        }
+        debug_assert!(
+            self.objects_due().is_none_or(|due| self.timers.objects.is_some_and(|at| at <= due)),
+            "an input that hastens an object must say so"
+        );
+    }
+
+    fn objects_due(&self) -> Option<Instant> {
+        self.store.iter_incomplete().filter_map(|(id, o)| self.due(id, o)).min()
+    }
+
+    pub(crate) fn say_again(&mut self, echo: Echo) {
+        self.timers.hasten_echoes(echo.at);
+        self.echoes.push_back(echo);
+    }
+
     fn say_echoes(&mut self, now: Instant) {
+        if self.timers.echoes.is_none_or(|at| at > now) {
+            return;
+        }
         for _ in 0..self.echoes.len() {
             let Some(mut echo) = self.echoes.pop_front() else {
                 break;
@@ -166,9 +199,13 @@ impl Engine {
                 }
             }
         }
+        self.timers.echoes = self.echoes.iter().map(|echo| echo.at).min();
     }
 
     fn ping(&mut self, now: Instant) {
+        if self.timers.pings.is_none_or(|at| at > now) {
+            return;
+        }
         let nonce = now.as_micros();
         let mut due = Vec::new();
         for (peer, neighbour) in &mut self.neighbours {
@@ -177,6 +214,7 @@ impl Engine {
                 due.push(*peer);
             }
         }
+        self.timers.pings = self.neighbours.values().map(|n| n.ping_at).min();
         for peer in due {
             self.tell(peer, PeerMessage::Ping(nonce));
         }

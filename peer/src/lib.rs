@@ -24,6 +24,7 @@ mod request;
 mod serve;
 mod session;
 mod store;
+mod timers;
 mod uplink;
 mod verify;
 

@@ -110,6 +110,7 @@ impl Engine {
             starved = true;
         }
         if starved {
+            self.timers.objects_stale = true;
             self.consider(object, now);
         }
     }
@@ -123,9 +124,12 @@ impl Engine {
         let Some(entry) = self.store.object_mut(&object) else {
             return;
         };
-        if let Some(run) = entry.runs.get_mut(usize::from(substream.0)) {
+        if let Some(run) = entry.runs.get_mut(usize::from(substream.0))
+            && !run.complete
+        {
             run.ended = true;
             run.repair_at = run.repair_at.min(at);
+            self.timers.hasten_objects(at);
         }
     }
 

@@ -173,7 +173,8 @@ impl Engine {
         self.counters.delivered += handed;
         self.outputs_extend(outputs);
         if handed > 0 {
-            self.rendition_mut(rendition).clocks.handed(msn, now);
+            let began = self.rendition_mut(rendition).clocks.handed(msn, now);
+            self.timers.objects_stale |= began;
         }
         if done {
             self.requests.remove(&id);

@@ -155,7 +155,7 @@ impl Engine {
         let wait = (neighbour.round_trip() / 4).max(Duration::from_millis(10));
         if self.echoes.len() < ECHOES_MAX {
             let (at, left) = (now + wait, END_ECHOES);
-            self.echoes.push_back(Echo { at, peer, message: message.clone(), wait, left });
+            self.say_again(Echo { at, peer, message: message.clone(), wait, left });
         }
         self.push(Output::Send { peer, message });
     }

@@ -217,6 +217,7 @@ impl Engine {
             return;
         }
         self.neighbours.insert(peer, Neighbour::new(now));
+        self.timers.hasten_pings(now);
         self.tell_server(ClientMessage::Link { peer, state: LinkState::Up, rtt_us: None });
         self.tell_holdings(peer);
         let renditions: Vec<_> = self.renditions.keys().copied().collect();
@@ -230,6 +231,7 @@ impl Engine {
         if !self.opening.remove(&peer) && !opened {
             return;
         }
+        self.timers.objects_stale = true;
         let state = if opened { LinkState::Closed } else { LinkState::Failed };
         self.tell_server(ClientMessage::Link { peer, state, rtt_us: None });
         self.uplink.forget_peer(peer);
