@@ -1,5 +1,6 @@
 //! The engine: keeps the state and routes each input to the part that handles it.
 
+use crate::children::Children;
 use crate::config::Config;
 use crate::feed::Rendition;
 use crate::input::{Input, RequestId};
@@ -10,11 +11,12 @@ use crate::report::Counters;
 use crate::request::Request;
 use crate::session::Session;
 use crate::store::Store;
+use crate::table::Table;
 use crate::timers::{Timers, may_hasten};
 use crate::uplink::Uplink;
 use crate::verify::{CheckSignature, Verifier};
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 use rand_core::{Rng, SeedableRng};
@@ -42,10 +44,11 @@ pub struct Engine {
     pub(crate) share: ShareMode,
     pub(crate) peers_enabled: bool,
     pub(crate) session: Session,
-    pub(crate) renditions: BTreeMap<RenditionId, Rendition>,
+    pub(crate) renditions: Table<RenditionId, Rendition>,
     pub(crate) store: Store,
-    pub(crate) requests: BTreeMap<RequestId, Request>,
-    pub(crate) neighbours: BTreeMap<PeerId, Neighbour>,
+    pub(crate) requests: Table<RequestId, Request>,
+    pub(crate) neighbours: Table<PeerId, Neighbour>,
+    pub(crate) children: Children,
     /// Peers that the server introduced and whose link is not open yet.
     pub(crate) opening: BTreeSet<PeerId>,
     pub(crate) cut_off: BTreeSet<PeerId>,
@@ -57,7 +60,7 @@ pub struct Engine {
     pub(crate) timers: Timers,
     pub(crate) counters: Counters,
     pub(crate) verifier: Box<dyn Verifier>,
-    outputs: VecDeque<Output>,
+    pub(crate) outputs: VecDeque<Output>,
 }
 
 impl Engine {
@@ -81,10 +84,11 @@ impl Engine {
             rng: Xoshiro256PlusPlus::seed_from_u64(seed),
             peers_enabled: true,
             session: Session::default(),
-            renditions: BTreeMap::new(),
+            renditions: Table::new(),
             store: Store::default(),
-            requests: BTreeMap::new(),
-            neighbours: BTreeMap::new(),
+            requests: Table::new(),
+            neighbours: Table::new(),
+            children: Children::default(),
             opening: BTreeSet::new(),
             cut_off: BTreeSet::new(),
             pump_at: None,
@@ -208,7 +212,7 @@ impl Engine {
         }
         let nonce = now.as_micros();
         let mut due = Vec::new();
-        for (peer, neighbour) in &mut self.neighbours {
+        for (peer, neighbour) in self.neighbours.iter_mut() {
             if neighbour.ping_at <= now {
                 neighbour.ping_at = now + self.config.ping_interval;
                 due.push(*peer);

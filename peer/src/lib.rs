@@ -7,6 +7,8 @@
 
 extern crate alloc;
 
+mod children;
+mod chunk_set;
 mod clock;
 mod config;
 mod engine;
@@ -24,6 +26,7 @@ mod request;
 mod serve;
 mod session;
 mod store;
+mod table;
 mod timers;
 mod uplink;
 mod verify;

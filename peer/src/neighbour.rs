@@ -1,9 +1,10 @@
 //! A peer with an open data channel: what it has, what it takes, how far away it is.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use crate::table::Table;
+use alloc::vec::Vec;
 use core::time::Duration;
 use shoal_wire::peer_message::Holding;
-use shoal_wire::{ChunkRange, Instant, ObjectId, RenditionId, Substream};
+use shoal_wire::{ChunkRange, Instant, ObjectId};
 
 /// Objects remembered per neighbour: a playlist window with its parts.
 const HOLDINGS_MAX: usize = 256;
@@ -17,20 +18,12 @@ const STUCK_AFTER: Duration = Duration::from_millis(400);
 /// More delay than this, beyond what is known of, is a queue that fills.
 const DELAY_MAX: Duration = Duration::from_millis(50);
 
-/// What a neighbour subscribed to.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Child {
-    pub(crate) from: ObjectId,
-    pub(crate) until: Option<ObjectId>,
-    pub(crate) weight: u16,
-}
-
 /// A neighbour.
 #[derive(Debug)]
 pub(crate) struct Neighbour {
-    pub(crate) children: BTreeMap<(RenditionId, Substream), Child>,
-    holdings: BTreeMap<ObjectId, Holding>,
-    cancelled: VecDeque<(ObjectId, ChunkRange)>,
+    holdings: Table<ObjectId, Holding>,
+    /// Those of the newest objects last.
+    cancelled: Vec<(ObjectId, ChunkRange)>,
     pub(crate) buffered: u32,
     pub(crate) drained_at: Instant,
     pub(crate) unverified_bytes: usize,
@@ -47,9 +40,8 @@ pub(crate) struct Neighbour {
 impl Neighbour {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
-            children: BTreeMap::new(),
-            holdings: BTreeMap::new(),
-            cancelled: VecDeque::new(),
+            holdings: Table::new(),
+            cancelled: Vec::new(),
             buffered: 0,
             drained_at: now,
             unverified_bytes: 0,
@@ -65,12 +57,12 @@ impl Neighbour {
 
     /// Notes what it says it has.
     pub(crate) fn note_holding(&mut self, object: ObjectId, holding: Holding) {
-        let known = self.holdings.entry(object).or_insert(holding);
+        let known = self.holdings.get_or_insert_with(object, || holding);
         if holding == Holding::Complete {
             *known = Holding::Complete;
         }
         while self.holdings.len() > HOLDINGS_MAX {
-            self.holdings.pop_first();
+            self.holdings.remove_first();
         }
     }
 
@@ -87,22 +79,18 @@ impl Neighbour {
         self.holdings.get(object) == Some(&Holding::Complete)
     }
 
-    /// Whether it wants chunks of `object` in `substream` pushed.
-    pub(crate) fn child(&self, substream: Substream, object: &ObjectId) -> Option<&Child> {
-        let child = self.children.get(&(object.rendition, substream))?;
-        let wanted = *object >= child.from && child.until.is_none_or(|until| *object < until);
-        (wanted && !self.has_all(object)).then_some(child)
-    }
-
     pub(crate) fn cancel(&mut self, object: ObjectId, chunks: ChunkRange) {
         if self.cancelled.len() >= CANCELLED_MAX {
-            self.cancelled.pop_front();
+            self.cancelled.remove(0);
         }
-        self.cancelled.push_back((object, chunks));
+        let at = self.cancelled.partition_point(|(of, _)| *of <= object);
+        self.cancelled.insert(at, (object, chunks));
     }
 
     pub(crate) fn has_cancelled(&self, object: &ObjectId, chunk: u32) -> bool {
-        self.cancelled.iter().any(|(of, chunks)| of == object && chunks.contains(chunk))
+        let newest = self.cancelled.iter().rev();
+        let older = newest.skip_while(|(of, _)| of > object);
+        older.take_while(|(of, _)| of == object).any(|(_, chunks)| chunks.contains(chunk))
     }
 
     /// It asks for these again: an earlier cancel does not hold any more.
@@ -141,23 +129,10 @@ impl Neighbour {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shoal_wire::Epoch;
+    use shoal_wire::{Epoch, RenditionId};
 
     fn object(msn: u64) -> ObjectId {
         ObjectId::segment(RenditionId(0), Epoch(1), msn)
-    }
-
-    #[test]
-    fn a_child_is_served_between_from_and_until_what_it_lacks() {
-        let mut neighbour = Neighbour::new(Instant::ZERO);
-        let child = Child { from: object(5), until: Some(object(8)), weight: 0 };
-        neighbour.children.insert((RenditionId(0), Substream(2)), child);
-        neighbour.note_holding(object(6), Holding::Complete);
-        neighbour.note_holding(object(7), Holding::Digest);
-        let wanted: alloc::vec::Vec<u64> =
-            (0..10).filter(|m| neighbour.child(Substream(2), &object(*m)).is_some()).collect();
-        assert_eq!(wanted, [5, 7]);
-        assert!(neighbour.child(Substream(1), &object(5)).is_none());
     }
 
     #[test]

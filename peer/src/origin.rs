@@ -4,7 +4,8 @@
 
 use crate::config::Config;
 use crate::input::FetchId;
-use alloc::collections::{BTreeMap, VecDeque};
+use crate::table::Table;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use bytes::BytesMut;
 use core::time::Duration;
@@ -32,7 +33,7 @@ pub(crate) struct Fetch {
 /// The origin.
 #[derive(Debug)]
 pub(crate) struct Origin {
-    fetches: BTreeMap<FetchId, Fetch>,
+    fetches: Table<FetchId, Fetch>,
     next_id: u64,
     first_bytes: VecDeque<Duration>,
     rates: VecDeque<BitRate>,
@@ -43,7 +44,7 @@ pub(crate) struct Origin {
 impl Origin {
     pub(crate) const fn new() -> Self {
         Self {
-            fetches: BTreeMap::new(),
+            fetches: Table::new(),
             next_id: 0,
             first_bytes: VecDeque::new(),
             rates: VecDeque::new(),

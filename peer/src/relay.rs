@@ -1,8 +1,9 @@
 //! The way down: digests and chunks go to those who subscribed, the moment they are verified.
 
+use crate::children::Child;
 use crate::engine::Engine;
 use crate::feed::Parent;
-use crate::neighbour::Child;
+use crate::output::Output;
 use crate::uplink::Why;
 use alloc::vec::Vec;
 use shoal_wire::peer_message::{Holding, MESSAGE_BYTES_MAX};
@@ -27,11 +28,7 @@ impl Engine {
             return;
         }
         let child = Child { from, until: None, weight };
-        let key = (from.rendition, substream);
-        let Some(neighbour) = self.neighbours.get_mut(&peer) else {
-            return;
-        };
-        if let Some(known) = neighbour.children.get_mut(&key)
+        if let Some(known) = self.children.get_mut(from.rendition, substream, peer)
             && known.until.is_none()
             && known.from <= from
         {
@@ -39,7 +36,9 @@ impl Engine {
             self.tell_weight(from.rendition, substream);
             return;
         }
-        neighbour.children.insert(key, child);
+        if !self.children.insert(substream, peer, child) {
+            return;
+        }
         self.tell_weight(from.rendition, substream);
         self.tell(peer, PeerMessage::Subscribed { substream, from });
         let known: Vec<ObjectId> = self
@@ -90,21 +89,14 @@ impl Engine {
     }
 
     pub(crate) fn on_unsubscribe(&mut self, peer: PeerId, substream: Substream, until: ObjectId) {
-        let Some(neighbour) = self.neighbours.get_mut(&peer) else {
-            return;
-        };
-        let key = (until.rendition, substream);
-        if let Some(child) = neighbour.children.get_mut(&key) {
+        if let Some(child) = self.children.get_mut(until.rendition, substream, peer) {
             child.until = Some(until);
         }
     }
 
     /// The neighbour plays the rendition no more: nothing of it goes there, nothing comes.
     pub(crate) fn on_forget(&mut self, peer: PeerId, rendition: RenditionId) {
-        let Some(neighbour) = self.neighbours.get_mut(&peer) else {
-            return;
-        };
-        neighbour.children.retain(|(of, _), _| *of != rendition);
+        self.children.forget(peer, rendition);
     }
 
     /// Tells neighbours of a new digest, and sends it to the children that lack it.
@@ -114,13 +106,11 @@ impl Engine {
         if !self.may_serve() {
             return;
         }
-        let wants = |k| Substream(k);
-        let peers: Vec<PeerId> = self
-            .neighbours
-            .iter()
-            .filter(|(_, n)| (0..digest.substreams).any(|k| n.child(wants(k), &object).is_some()))
-            .map(|(peer, _)| *peer)
-            .collect();
+        let substreams = (0..digest.substreams).map(Substream);
+        let mut peers: Vec<PeerId> =
+            substreams.flat_map(|k| self.lacking(k, &object)).map(|(peer, _)| peer).collect();
+        peers.sort_unstable();
+        peers.dedup();
         for peer in peers {
             self.send_digest(peer, &object);
         }
@@ -139,6 +129,18 @@ impl Engine {
         self.tell(peer, PeerMessage::Digest(digest.encoded().clone()));
     }
 
+    /// The children of a substream that an object is to be pushed to.
+    fn lacking<'a>(
+        &'a self,
+        k: Substream,
+        object: &'a ObjectId,
+    ) -> impl Iterator<Item = (PeerId, &'a Child)> {
+        let wants = |(_, child): &(PeerId, &Child)| child.covers(object);
+        let lacks = |peer: &PeerId| self.neighbours.get(peer).is_some_and(|n| !n.has_all(object));
+        let wanting = self.children.of(object.rendition, k).filter(wants);
+        wanting.filter(move |(peer, _)| lacks(peer))
+    }
+
     /// Queues a verified chunk for the children of its substream.
     pub(crate) fn relay(
         &mut self,
@@ -153,19 +155,19 @@ impl Engine {
         }
         let tie = self.random(u32::MAX);
         let queued_max = self.config.queued_chunks_per_neighbour_max;
-        for (peer, neighbour) in &self.neighbours {
-            if Some(*peer) == from || neighbour.has_cancelled(&id, chunk) {
-                continue;
-            }
-            let Some(child) = neighbour.child(k, &id) else {
-                continue;
-            };
-            if self.uplink.queued_for(*peer) >= queued_max {
+        for (peer, child) in self.children.of(id.rendition, k) {
+            let Some(neighbour) = self.neighbours.get(&peer) else { continue };
+            if Some(peer) == from
+                || !child.covers(&id)
+                || neighbour.has_all(&id)
+                || neighbour.has_cancelled(&id, chunk)
+                || self.uplink.queued_for(peer) >= queued_max
+            {
                 continue;
             }
             // Equals are served in an order of their own for each object: no fixed order.
             let tie = tie ^ u32::try_from(peer.0 & 0xffff_ffff).unwrap_or(0).rotate_left(tie % 32);
-            let job = self.uplink.job(*peer, id, Why::Pushed, child.weight, tie);
+            let job = self.uplink.job(peer, id, Why::Pushed, child.weight, tie);
             job.add(chunk);
             if whole_run {
                 job.ends.push(k);
@@ -175,7 +177,7 @@ impl Engine {
 
     /// How many peers hang below this one in a substream, as far as the children told.
     pub(crate) fn descendants(&self, rendition: RenditionId, k: Substream) -> u16 {
-        let below = self.neighbours.values().filter_map(|n| n.children.get(&(rendition, k)));
+        let below = self.children.of(rendition, k).map(|(_, child)| child);
         below
             .filter(|child| child.until.is_none())
             .fold(0u16, |sum, child| sum.saturating_add(child.weight).saturating_add(1))
@@ -205,8 +207,7 @@ impl Engine {
             matches!(cell, crate::object::Cell::Missing | crate::object::Cell::Asked(_))
         };
         let missing = entry.ranges(entry.run_chunks(k), lacking);
-        let children = self.neighbours.iter().filter(|(_, n)| n.child(k, &object).is_some());
-        let peers: Vec<PeerId> = children.map(|(peer, _)| *peer).collect();
+        let peers: Vec<PeerId> = self.lacking(k, &object).map(|(peer, _)| peer).collect();
         for peer in peers {
             for chunks in &missing {
                 self.tell(peer, PeerMessage::Late { object, chunks: *chunks });
@@ -215,9 +216,9 @@ impl Engine {
     }
 
     pub(crate) fn tell_all(&mut self, message: &PeerMessage) {
-        let peers: Vec<PeerId> = self.neighbours.keys().copied().collect();
-        for peer in peers {
-            self.tell(peer, message.clone());
+        for peer in self.neighbours.keys() {
+            let (peer, message) = (*peer, message.clone());
+            self.outputs.push_back(Output::Send { peer, message });
         }
     }
 }

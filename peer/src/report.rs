@@ -120,7 +120,7 @@ impl Engine {
             rtt: n.rtt,
         });
         let mut substreams = Vec::new();
-        for (rendition, state) in &self.renditions {
+        for (rendition, state) in self.renditions.iter() {
             for (k, feed) in (0u8..).zip(&state.feeds) {
                 let (rendition, substream, parent) = (*rendition, Substream(k), feed.current);
                 substreams.push(SubstreamStatus { rendition, substream, parent });
@@ -160,7 +160,7 @@ impl Engine {
         self.session.schedule_report(now);
         let millis = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
         let mut substreams = Vec::new();
-        for (rendition, state) in &mut self.renditions {
+        for (rendition, state) in self.renditions.iter_mut() {
             for (k, feed) in (0u8..).zip(&mut state.feeds) {
                 substreams.push(SubstreamReport {
                     rendition: *rendition,

@@ -86,7 +86,7 @@ impl Engine {
     pub fn resume(&self) -> Option<Resume> {
         let peer = self.session.me()?;
         let mut edges = Vec::new();
-        for (rendition, state) in &self.renditions {
+        for (rendition, state) in self.renditions.iter() {
             for (k, feed) in (0u8..).zip(&state.feeds) {
                 if feed.current != Parent::Nobody {
                     let (substream, parent) = (Substream(k), feed.current.peer());
@@ -126,7 +126,7 @@ impl Engine {
     }
 
     pub(crate) fn rendition_mut(&mut self, rendition: RenditionId) -> &mut Rendition {
-        self.renditions.entry(rendition).or_insert_with(|| Rendition::new(&self.config))
+        self.renditions.get_or_insert_with(rendition, || Rendition::new(&self.config))
     }
 
     /// A player asked for `object`: its rendition is watched from there on.
@@ -145,7 +145,7 @@ impl Engine {
 
     fn watch_again(&mut self) {
         let mut watched = Vec::new();
-        for (rendition, state) in &mut self.renditions {
+        for (rendition, state) in self.renditions.iter_mut() {
             // Versions begin anew with each session.
             state.plan_version = 0;
             if let Some(first) = state.first {
@@ -235,6 +235,7 @@ impl Engine {
         let state = if opened { LinkState::Closed } else { LinkState::Failed };
         self.tell_server(ClientMessage::Link { peer, state, rtt_us: None });
         self.uplink.forget_peer(peer);
+        self.children.forget_peer(peer);
         for id in self.store.incomplete() {
             let Some(object) = self.store.object_mut(&id) else {
                 continue;
@@ -243,7 +244,7 @@ impl Engine {
             object.unverified.retain(|u| u.peer != peer);
         }
         let mut orphaned = Vec::new();
-        for (rendition, state) in &mut self.renditions {
+        for (rendition, state) in self.renditions.iter_mut() {
             for k in state.fed_by(peer) {
                 let Some(feed) = state.feed_mut(k) else {
                     continue;

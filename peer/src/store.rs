@@ -1,16 +1,16 @@
 //! The objects that the viewer holds, within a byte limit.
 
 use crate::object::Object;
+use crate::table::Table;
 use crate::uplink::Uplink;
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use shoal_wire::{Instant, ObjectId};
 
 /// Objects by id; the incomplete ones are also listed apart, because they have timers.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
-    objects: BTreeMap<ObjectId, Object>,
-    incomplete: BTreeSet<ObjectId>,
+    objects: Table<ObjectId, Object>,
+    incomplete: Vec<ObjectId>,
     bytes: usize,
 }
 
@@ -30,9 +30,10 @@ impl Store {
         now: Instant,
         jitter_percent: u32,
     ) -> &mut Object {
-        self.incomplete.insert(id);
-        let object = self.objects.entry(id);
-        object.or_insert_with(|| Object::new(now, jitter_percent))
+        if let Err(at) = self.incomplete.binary_search(&id) {
+            self.incomplete.insert(at, id);
+        }
+        self.objects.get_or_insert_with(id, || Object::new(now, jitter_percent))
     }
 
     pub(crate) fn note_bytes(&mut self, added: usize) {
@@ -44,7 +45,9 @@ impl Store {
     }
 
     pub(crate) fn note_complete(&mut self, id: &ObjectId) {
-        self.incomplete.remove(id);
+        if let Ok(at) = self.incomplete.binary_search(id) {
+            self.incomplete.remove(at);
+        }
     }
 
     pub(crate) const fn bytes(&self) -> usize {
@@ -56,7 +59,7 @@ impl Store {
     }
 
     pub(crate) fn incomplete(&self) -> Vec<ObjectId> {
-        self.incomplete.iter().copied().collect()
+        self.incomplete.clone()
     }
 
     pub(crate) fn iter_incomplete(&self) -> impl Iterator<Item = (&ObjectId, &Object)> {
@@ -65,7 +68,7 @@ impl Store {
 
     /// Objects of a rendition from `from` on, in order.
     pub(crate) fn from(&self, from: ObjectId) -> impl Iterator<Item = (&ObjectId, &Object)> {
-        self.objects.range(from..).take_while(move |(id, _)| id.rendition == from.rendition)
+        self.objects.from(&from).take_while(move |(id, _)| id.rendition == from.rendition)
     }
 
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (&ObjectId, &Object)> {
@@ -91,7 +94,7 @@ impl Store {
             };
             let Some(object) = self.objects.remove(&id) else { break };
             self.bytes = self.bytes.saturating_sub(object.bytes_held());
-            self.incomplete.remove(&id);
+            self.note_complete(&id);
             uplink.forget_object(&id);
             gone.push((id, object));
         }

@@ -6,8 +6,9 @@
 //! first: nobody else waits for it, and its player needs the oldest next. The rate is learned only while there is more to send
 //! than goes out; it never passes the viewer's cap.
 
+use crate::chunk_set::ChunkSet;
 use crate::config::Config;
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::cmp::{Ordering, Reverse};
 use core::time::Duration;
@@ -48,7 +49,7 @@ pub(crate) struct Job {
     pub(crate) object: ObjectId,
     pub(crate) why: Why,
     pub(crate) weight: u16,
-    chunks: BTreeSet<u32>,
+    chunks: ChunkSet,
     sent: u32,
     tie: u32,
     /// Runs that are whole here: their end is told after their last chunk.
@@ -121,7 +122,7 @@ impl Uplink {
     }
 
     pub(crate) fn queued_for(&self, peer: PeerId) -> usize {
-        self.jobs.iter().filter(|job| job.peer == peer).map(|job| job.chunks.len()).sum()
+        self.jobs.iter().filter(|job| job.peer == peer).map(|job| job.chunks.len() as usize).sum()
     }
 
     /// The job for these chunks, made if there is none. `tie` orders equals.
@@ -135,7 +136,7 @@ impl Uplink {
     ) -> &mut Job {
         let same = |job: &Job| job.peer == peer && job.object == object && job.why == why;
         let at = self.jobs.iter().position(same).unwrap_or_else(|| {
-            let (chunks, ends) = (BTreeSet::new(), Vec::new());
+            let (chunks, ends) = (ChunkSet::default(), Vec::new());
             self.jobs.push(Job { peer, object, why, weight, chunks, sent: 0, tie, ends });
             self.jobs.len() - 1
         });
@@ -145,7 +146,7 @@ impl Uplink {
 
     pub(crate) fn cancel(&mut self, peer: PeerId, object: &ObjectId, chunks: ChunkRange) {
         for job in self.jobs.iter_mut().filter(|job| job.peer == peer && job.object == *object) {
-            job.chunks.retain(|chunk| !chunks.contains(*chunk));
+            job.chunks.remove(chunks);
         }
     }
 
@@ -168,6 +169,11 @@ impl Uplink {
 
     /// The next job to serve among those that `open` lets through.
     pub(crate) fn next(&mut self, open: impl Fn(PeerId) -> bool) -> Option<&mut Job> {
+        let first = self.jobs.iter().enumerate().min_by(|(_, a), (_, b)| a.precedence(b));
+        let at = first.map(|(at, _)| at).filter(|at| open(self.jobs[*at].peer));
+        if let Some(at) = at {
+            return self.jobs.get_mut(at);
+        }
         self.jobs.iter_mut().filter(|job| open(job.peer)).min_by(|a, b| a.precedence(b))
     }
 
@@ -271,13 +277,7 @@ impl Job {
 
     /// Takes the next consecutive chunks, as many as fit one message.
     pub(crate) fn take(&mut self, count_max: u32) -> Option<ChunkRange> {
-        let first = self.chunks.pop_first()?;
-        let mut range = ChunkRange::new(first, 1);
-        while range.count < count_max.min(CHUNKS_PER_MESSAGE_MAX)
-            && self.chunks.remove(&range.end())
-        {
-            range.count += 1;
-        }
+        let range = self.chunks.take_first(count_max.min(CHUNKS_PER_MESSAGE_MAX))?;
         self.sent += range.count;
         Some(range)
     }
