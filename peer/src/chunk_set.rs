@@ -45,6 +45,9 @@ impl ChunkSet {
     }
 
     pub(crate) fn remove(&mut self, chunks: ChunkRange) {
+        if chunks.is_empty() {
+            return;
+        }
         let mut at = self.runs.partition_point(|run| run.end() <= chunks.first);
         while let Some(run) = self.runs.get(at).copied().filter(|run| run.first < chunks.end()) {
             let before = ChunkRange::new(run.first, chunks.first.saturating_sub(run.first));

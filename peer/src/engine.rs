@@ -4,7 +4,7 @@ use crate::children::Children;
 use crate::config::Config;
 use crate::feed::Rendition;
 use crate::input::{Input, RequestId};
-use crate::neighbour::Neighbour;
+use crate::neighbour::{Backlog, Neighbour};
 use crate::origin::Origin;
 use crate::output::{FallbackReason, Output};
 use crate::report::Counters;
@@ -49,6 +49,7 @@ pub struct Engine {
     pub(crate) requests: Table<RequestId, Request>,
     pub(crate) neighbours: Table<PeerId, Neighbour>,
     pub(crate) children: Children,
+    pub(crate) backlog: Backlog,
     /// Peers that the server introduced and whose link is not open yet.
     pub(crate) opening: BTreeSet<PeerId>,
     pub(crate) cut_off: BTreeSet<PeerId>,
@@ -89,6 +90,7 @@ impl Engine {
             requests: Table::new(),
             neighbours: Table::new(),
             children: Children::default(),
+            backlog: Backlog::default(),
             opening: BTreeSet::new(),
             cut_off: BTreeSet::new(),
             pump_at: None,

@@ -25,7 +25,7 @@ pub(crate) struct Neighbour {
     /// Those of the newest objects last.
     cancelled: Vec<(ObjectId, ChunkRange)>,
     pub(crate) buffered: u32,
-    pub(crate) drained_at: Instant,
+    drained_at: Instant,
     pub(crate) unverified_bytes: usize,
     pub(crate) rtt_min: Option<Duration>,
     pub(crate) rtt: Option<Duration>,
@@ -114,8 +114,8 @@ impl Neighbour {
         self.is_delayed = rtt > least + own_delay + DELAY_MAX;
     }
 
-    pub(crate) fn set_buffered(&mut self, bytes: u32, now: Instant) {
-        if bytes < self.buffered || bytes == 0 {
+    fn set_buffered(&mut self, bytes: u32, now: Instant) {
+        if bytes < self.buffered || bytes == 0 || self.buffered == 0 {
             self.drained_at = now;
         }
         self.buffered = bytes;
@@ -123,6 +123,40 @@ impl Neighbour {
 
     pub(crate) fn is_stuck(&self, now: Instant) -> bool {
         self.buffered > 0 && now - self.drained_at > STUCK_AFTER
+    }
+}
+
+/// What waits in the transports of all links, kept as a sum.
+#[derive(Debug, Default)]
+pub(crate) struct Backlog {
+    bytes: u64,
+    /// No link on which something waits has drained nothing since before this.
+    idle_since: Option<Instant>,
+}
+
+impl Backlog {
+    /// The transport of a link holds `bytes`.
+    pub(crate) fn set(&mut self, neighbour: &mut Neighbour, bytes: u32, now: Instant) {
+        self.bytes = self.bytes - u64::from(neighbour.buffered) + u64::from(bytes);
+        neighbour.set_buffered(bytes, now);
+        if bytes > 0 {
+            let since = neighbour.drained_at;
+            self.idle_since = Some(self.idle_since.map_or(since, |old| old.min(since)));
+        }
+    }
+
+    /// Bytes that wait on the links that are not stuck.
+    pub(crate) fn moving<'a>(
+        &mut self,
+        neighbours: impl Iterator<Item = &'a Neighbour> + Clone,
+        now: Instant,
+    ) -> u64 {
+        if self.idle_since.is_none_or(|since| now - since <= STUCK_AFTER) {
+            return self.bytes;
+        }
+        let waiting = neighbours.filter(|n| n.buffered > 0);
+        self.idle_since = waiting.clone().map(|n| n.drained_at).min();
+        waiting.filter(|n| !n.is_stuck(now)).map(|n| u64::from(n.buffered)).sum()
     }
 }
 

@@ -39,6 +39,9 @@ pub(crate) struct Unverified {
 /// The chunks of one substream in this object.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
+    pub(crate) chunks: ChunkRange,
+    /// How many of them are not here.
+    pub(crate) left: u32,
     /// When what is missing is asked of somebody else than the parent.
     pub(crate) repair_at: Instant,
     pub(crate) repairs: u32,
@@ -86,16 +89,21 @@ impl Object {
     pub(crate) fn adopt_digest(&mut self, digest: Arc<SignedDigest>, repair_at: Instant) {
         self.missing = digest.chunk_count();
         self.cells = alloc::vec![Cell::Missing; digest.chunk_count() as usize];
-        let run = Run {
-            repair_at,
-            repairs: 0,
-            told_late: false,
-            parent_late: false,
-            starved: false,
-            complete: false,
-            ended: false,
+        let run = |k| {
+            let chunks = digest.run(Substream(k));
+            Run {
+                chunks,
+                left: chunks.count,
+                repair_at,
+                repairs: 0,
+                told_late: false,
+                parent_late: false,
+                starved: false,
+                complete: false,
+                ended: false,
+            }
         };
-        self.runs = alloc::vec![run; usize::from(digest.substreams)];
+        self.runs = (0..digest.substreams).map(run).collect();
         self.total_len = Some(digest.byte_len);
         self.digest = Some(digest);
     }
@@ -178,11 +186,17 @@ impl Object {
     }
 
     pub(crate) fn run_chunks(&self, substream: Substream) -> ChunkRange {
-        self.digest.as_ref().map_or(ChunkRange::new(0, 0), |digest| digest.run(substream))
+        let run = self.runs.get(usize::from(substream.0));
+        run.map_or(ChunkRange::new(0, 0), |run| run.chunks)
     }
 
-    /// Whether every chunk of the run is here.
-    pub(crate) fn has_all(&self, chunks: ChunkRange) -> bool {
-        chunks.indices().all(|chunk| self.has(chunk))
+    /// Puts a chunk's bytes in their place, which had none. The substream of its run.
+    pub(crate) fn fill(&mut self, chunk: u32, filled: Cell) -> Option<Substream> {
+        let cell = self.cells.get_mut(chunk as usize)?;
+        *cell = filled;
+        self.missing -= 1;
+        let (k, run) = (0u8..).zip(&mut self.runs).find(|(_, run)| run.chunks.contains(chunk))?;
+        run.left -= 1;
+        Some(Substream(k))
     }
 }

@@ -37,6 +37,9 @@ pub(crate) struct Origin {
     next_id: u64,
     first_bytes: VecDeque<Duration>,
     rates: VecDeque<BitRate>,
+    /// The slowest of each, once there are enough.
+    first_byte_high: Option<Duration>,
+    rate_low: Option<BitRate>,
     /// What the server says of the whole network's fetches.
     pooled: Option<(Duration, BitRate)>,
 }
@@ -48,6 +51,8 @@ impl Origin {
             next_id: 0,
             first_bytes: VecDeque::new(),
             rates: VecDeque::new(),
+            first_byte_high: None,
+            rate_low: None,
             pooled: None,
         }
     }
@@ -128,6 +133,8 @@ impl Origin {
         };
         fetch.first_byte_at = Some(now);
         remember(&mut self.first_bytes, now - fetch.started_at);
+        let slowest = self.first_bytes.iter().max().copied();
+        self.first_byte_high = slowest.filter(|_| self.first_bytes.len() >= SAMPLES_MIN);
     }
 
     pub(crate) fn note_bytes(&mut self, id: FetchId, bytes: usize) {
@@ -143,6 +150,8 @@ impl Origin {
         {
             let elapsed = (now - first).max(Duration::from_micros(100));
             remember(&mut self.rates, ByteSize::from_bytes(fetch.bytes).per(elapsed));
+            let slowest = self.rates.iter().min().copied();
+            self.rate_low = slowest.filter(|_| self.rates.len() >= SAMPLES_MIN);
         }
     }
 
@@ -154,16 +163,8 @@ impl Origin {
     pub(crate) fn expected(&self, bytes: u64, config: &Config) -> Duration {
         let (pooled_first, pooled_rate) =
             self.pooled.unwrap_or((config.origin_ttfb_prior, config.origin_rate_prior));
-        let first = if self.first_bytes.len() < SAMPLES_MIN {
-            pooled_first
-        } else {
-            self.first_bytes.iter().max().copied().unwrap_or(pooled_first)
-        };
-        let rate = if self.rates.len() < SAMPLES_MIN {
-            pooled_rate
-        } else {
-            self.rates.iter().min().copied().unwrap_or(pooled_rate)
-        };
+        let first = self.first_byte_high.unwrap_or(pooled_first);
+        let rate = self.rate_low.unwrap_or(pooled_rate);
         first + rate.time_for(ByteSize::from_bytes(bytes)).min(Duration::from_secs(60))
     }
 }

@@ -309,7 +309,7 @@ impl Engine {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
                     neighbour.received += bytes.len() as u64;
                 }
-                self.accept(id, &digest, chunk, bytes, Some(peer), now);
+                self.accept(id, chunk, bytes, Some(peer), now);
             } else {
                 self.counters.hash_mismatches += 1;
                 self.counters.wasted += bytes.len() as u64;
@@ -348,7 +348,6 @@ impl Engine {
     fn accept(
         &mut self,
         id: ObjectId,
-        digest: &SignedDigest,
         chunk: u32,
         bytes: Bytes,
         from: Option<PeerId>,
@@ -358,14 +357,11 @@ impl Engine {
         let Some(object) = self.store.object_mut(&id) else {
             return;
         };
-        let Some(cell) = object.cells.get_mut(chunk as usize) else {
+        let Some(k) = object.fill(chunk, Cell::Held { bytes, since: now }) else {
             return;
         };
-        *cell = Cell::Held { bytes, since: now };
-        object.missing -= 1;
-        let k = digest.substream_of(chunk);
-        let whole_run = object.has_all(digest.run(k));
         let (known_at, done) = (object.known_at, object.missing == 0);
+        let whole_run = object.runs.get(usize::from(k.0)).is_some_and(|run| run.left == 0);
         if whole_run && let Some(run) = object.runs.get_mut(usize::from(k.0)) {
             run.complete = true;
             let untroubled = run.repairs == 0;
@@ -463,7 +459,7 @@ impl Engine {
                 continue;
             }
             if digest.chunk_matches(chunk, &bytes) {
-                self.accept(id, &digest, chunk, bytes, None, now);
+                self.accept(id, chunk, bytes, None, now);
             } else {
                 self.accept_local(id, chunk, bytes);
             }
@@ -500,9 +496,7 @@ impl Engine {
         let Some(object) = self.store.object_mut(&id) else {
             return;
         };
-        if let Some(cell) = object.cells.get_mut(chunk as usize) {
-            *cell = Cell::Local(bytes);
-            object.missing -= 1;
+        if object.fill(chunk, Cell::Local(bytes)).is_some() {
             if object.missing == 0 {
                 self.on_complete(id);
             }

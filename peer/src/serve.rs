@@ -59,12 +59,12 @@ impl Engine {
 
     pub(crate) fn on_link_buffered(&mut self, peer: PeerId, bytes: u32, now: Instant) {
         if let Some(neighbour) = self.neighbours.get_mut(&peer) {
-            neighbour.set_buffered(bytes, now);
+            self.backlog.set(neighbour, bytes, now);
         }
     }
 
-    fn backlog(&self, now: Instant) -> u64 {
-        self.neighbours.values().filter(|n| !n.is_stuck(now)).map(|n| u64::from(n.buffered)).sum()
+    fn backlog(&mut self, now: Instant) -> u64 {
+        self.backlog.moving(self.neighbours.values(), now)
     }
 
     /// Sends chunks while the pacer and the transport have room.
@@ -118,24 +118,22 @@ impl Engine {
             return;
         };
         let too_late = why != Why::Pulled && now - object.known_at > PUSH_AGE_MAX;
-        let held: Vec<_> = chunks.indices().filter_map(|c| object.held(c, now)).collect();
-        if too_late || held.len() != chunks.count as usize {
+        let has_all = chunks.indices().all(|c| object.held(c, now).is_some());
+        if too_late || !has_all {
             self.tell(peer, PeerMessage::Refuse { object: id, chunks });
             return;
         }
-        let waited = held.first().map_or(Duration::ZERO, |(_, waited)| *waited);
+        let waited = object.held(chunks.first, now).map_or(Duration::ZERO, |(_, waited)| waited);
         let mut payload = Payload::default();
-        for (bytes, _) in &held {
-            payload.push((*bytes).clone());
+        for (bytes, _) in chunks.indices().filter_map(|c| object.held(c, now)) {
+            payload.push(bytes.clone());
         }
         let len = payload.len() as u64;
         let message = PeerMessage::Chunk { object: id, chunks, held: waited, payload };
         if let Some(neighbour) = self.neighbours.get_mut(&peer) {
-            if neighbour.buffered == 0 {
-                neighbour.drained_at = now;
-            }
             let added = u32::try_from(len).unwrap_or(u32::MAX);
-            neighbour.buffered = neighbour.buffered.saturating_add(added);
+            let buffered = neighbour.buffered.saturating_add(added);
+            self.backlog.set(neighbour, buffered, now);
             neighbour.sent += len;
         }
         self.counters.to_peers += len;

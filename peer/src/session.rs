@@ -227,7 +227,11 @@ impl Engine {
     }
 
     pub(crate) fn on_link_down(&mut self, peer: PeerId, now: Instant) {
-        let opened = self.neighbours.remove(&peer).is_some();
+        let gone = self.neighbours.remove(&peer);
+        let opened = gone.is_some();
+        if let Some(mut neighbour) = gone {
+            self.backlog.set(&mut neighbour, 0, now);
+        }
         if !self.opening.remove(&peer) && !opened {
             return;
         }
