@@ -17,7 +17,6 @@ use crate::uplink::Uplink;
 use crate::verify::{CheckSignature, Verifier};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
-use alloc::vec::Vec;
 use core::time::Duration;
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -208,22 +207,14 @@ impl Engine {
         self.timers.echoes = self.echoes.iter().map(|echo| echo.at).min();
     }
 
+    /// Pings all neighbours at once, so that the engine need not be called for each.
     fn ping(&mut self, now: Instant) {
         if self.timers.pings.is_none_or(|at| at > now) {
             return;
         }
-        let nonce = now.as_micros();
-        let mut due = Vec::new();
-        for (peer, neighbour) in self.neighbours.iter_mut() {
-            if neighbour.ping_at <= now {
-                neighbour.ping_at = now + self.config.ping_interval;
-                due.push(*peer);
-            }
-        }
-        self.timers.pings = self.neighbours.values().map(|n| n.ping_at).min();
-        for peer in due {
-            self.tell(peer, PeerMessage::Ping(nonce));
-        }
+        let any = !self.neighbours.is_empty();
+        self.timers.pings = any.then(|| now + self.config.ping_interval);
+        self.tell_all(&PeerMessage::Ping(now.as_micros()));
     }
 
     pub(crate) fn push(&mut self, output: Output) {

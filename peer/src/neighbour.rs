@@ -31,7 +31,6 @@ pub(crate) struct Neighbour {
     pub(crate) rtt: Option<Duration>,
     /// Whether the newest round trip says that a queue fills.
     pub(crate) is_delayed: bool,
-    pub(crate) ping_at: Instant,
     pub(crate) received: u64,
     pub(crate) sent: u64,
     pub(crate) asked_chunks: u32,
@@ -48,7 +47,6 @@ impl Neighbour {
             rtt_min: None,
             rtt: None,
             is_delayed: false,
-            ping_at: now,
             received: 0,
             sent: 0,
             asked_chunks: 0,

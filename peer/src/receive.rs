@@ -222,7 +222,7 @@ impl Engine {
         let unverified = core::mem::take(&mut object.unverified);
         let (undigested, raw_fetch) = (object.undigested.take(), object.raw_fetch.take());
         self.note_newest(&digest);
-        self.pass_on_digest(&digest);
+        self.pass_on_digest(&digest, from);
         for k in 0..digest.substreams {
             self.tell_weight(id.rendition, Substream(k));
         }

@@ -99,10 +99,21 @@ impl Engine {
         self.children.forget(peer, rendition);
     }
 
-    /// Tells neighbours of a new digest, and sends it to the children that lack it.
-    pub(crate) fn pass_on_digest(&mut self, digest: &SignedDigest) {
+    /// Sends a new digest to the children that lack it, and tells the parents that it is here:
+    /// nobody else would send it. Whoever subscribes says what it has before.
+    pub(crate) fn pass_on_digest(&mut self, digest: &SignedDigest, from: Option<PeerId>) {
         let object = digest.object;
-        self.tell_all(&PeerMessage::Have { object, holding: Holding::Digest });
+        let feeds = self.renditions.get(&object.rendition).map_or(&[][..], |r| &r.feeds);
+        let next = feeds.iter().filter_map(|feed| feed.next).map(|next| next.peer);
+        let mut parents: Vec<PeerId> =
+            feeds.iter().filter_map(|feed| feed.current.peer()).chain(next).collect();
+        parents.sort_unstable();
+        parents.dedup();
+        for peer in parents {
+            if Some(peer) != from && self.neighbours.contains_key(&peer) {
+                self.tell(peer, PeerMessage::Have { object, holding: Holding::Digest });
+            }
+        }
         if !self.may_serve() {
             return;
         }

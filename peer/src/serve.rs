@@ -16,6 +16,8 @@ const MESSAGE_TIME: Duration = Duration::from_millis(10);
 const STUCK_LOOK: Duration = Duration::from_millis(100);
 /// How often the end of a run is said again.
 const END_ECHOES: u8 = 2;
+/// Echoes are said at multiples of this, µs.
+const ECHO_STEP_US: u64 = 10_000;
 /// Echoes waiting at once; more would be for children long served.
 const ECHOES_MAX: usize = 1024;
 
@@ -102,7 +104,8 @@ impl Engine {
         self.uplink.learn(backlog, now);
         // A full transport says when it drains; the look after a while is for links that are stuck.
         let next = self.uplink.free_at();
-        let next = if next > now { next } else { now + STUCK_LOOK };
+        let paced = next > now && backlog < backlog_max;
+        let next = if paced { next } else { next.max(now + STUCK_LOOK) };
         self.pump_at = (!self.uplink.is_idle()).then_some(next);
     }
 
@@ -152,7 +155,9 @@ impl Engine {
         };
         let wait = (neighbour.round_trip() / 4).max(Duration::from_millis(10));
         if self.echoes.len() < ECHOES_MAX {
-            let (at, left) = (now + wait, END_ECHOES);
+            // In steps, so that those of a moment are said together.
+            let at = Instant::from_micros((now + wait).as_micros().next_multiple_of(ECHO_STEP_US));
+            let left = END_ECHOES;
             self.say_again(Echo { at, peer, message: message.clone(), wait, left });
         }
         self.push(Output::Send { peer, message });

@@ -217,9 +217,13 @@ impl Engine {
             return;
         }
         self.neighbours.insert(peer, Neighbour::new(now));
-        self.timers.hasten_pings(now);
+        self.tell(peer, PeerMessage::Ping(now.as_micros()));
+        self.timers.pings.get_or_insert(now + self.config.ping_interval);
         self.tell_server(ClientMessage::Link { peer, state: LinkState::Up, rtt_us: None });
-        self.tell_holdings(peer);
+        let oldest = self.store.iter().next().map(|(id, _)| *id);
+        if let Some(oldest) = oldest {
+            self.tell_holdings(peer, oldest);
+        }
         let renditions: Vec<_> = self.renditions.keys().copied().collect();
         for rendition in renditions {
             self.subscribe_to(peer, rendition);
@@ -367,6 +371,9 @@ impl Engine {
                 asks.push((Substream(k), if serves { frontier } else { oldest }));
             }
         }
+        if let Some(from) = asks.iter().map(|(_, from)| *from).min() {
+            self.tell_holdings(peer, from);
+        }
         for (substream, from) in asks {
             let weight = self.descendants(rendition, substream);
             if let Some(feed) = self.rendition_mut(rendition).feed_mut(substream) {
@@ -417,9 +424,10 @@ impl Engine {
         self.delay_repair(substream, from, now);
     }
 
-    fn tell_holdings(&mut self, peer: PeerId) {
+    /// Tells a neighbour what is here of the newest objects from `from` on.
+    fn tell_holdings(&mut self, peer: PeerId, from: ObjectId) {
         let serves = self.may_serve();
-        let newest = self.store.iter().rev();
+        let newest = self.store.iter().rev().take_while(|(id, _)| **id >= from);
         let mut holdings: Vec<_> = newest.filter_map(|entry| holding_of(entry, serves)).collect();
         holdings.truncate(HAVES_ON_LINK_UP_MAX);
         for (object, holding) in holdings {

@@ -15,7 +15,7 @@ pub(crate) struct Timers {
     pub(crate) objects_stale: bool,
     /// Nothing is said again before.
     pub(crate) echoes: Option<Instant>,
-    /// No neighbour is pinged before.
+    /// When all neighbours are pinged.
     pub(crate) pings: Option<Instant>,
 }
 
@@ -31,10 +31,6 @@ impl Timers {
 
     pub(crate) fn hasten_echoes(&mut self, at: Instant) {
         self.echoes = Some(self.echoes.map_or(at, |old| old.min(at)));
-    }
-
-    pub(crate) fn hasten_pings(&mut self, at: Instant) {
-        self.pings = Some(self.pings.map_or(at, |old| old.min(at)));
     }
 }
 
