@@ -59,7 +59,7 @@ enum Event {
     Uplink(u32),
     Window(Dir),
     Retransmit(Dir, u32),
-    Arrive(Dir, u32),
+    Arrive(Dir, u32, u32),
     Deliver(Dir, u32),
     FetchStarted(u32, FetchId),
     FetchData(u32, FetchId, Box<(Bytes, bool)>),
@@ -211,7 +211,7 @@ impl<'a> World<'a> {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Uplink(viewer) => self.on_uplink(viewer),
-            Event::Arrive(dir, message) => self.on_arrive(dir, message),
+            Event::Arrive(dir, message, bytes) => self.on_arrive(dir, message, bytes),
             Event::Deliver(dir, message) => self.on_deliver(dir, message),
             Event::Timer(viewer) => self.on_timer(viewer),
             Event::Window(dir) => self.on_window(dir),

@@ -72,10 +72,12 @@ struct Association {
     flying: u32,
     acks: VecDeque<(u64, u32)>,
     sent_at: u64,
+    /// Control messages that leave when so many bytes of the uplink's queue have left.
+    riders: Vec<(u32, Outgoing)>,
     /// Whether an event will open the window.
     blocked: bool,
-    /// Messages whose tail was lost, and packets seen since.
-    lost: Vec<(u32, u8)>,
+    /// Messages whose tail was lost, their bytes, and packets seen since.
+    lost: Vec<(u32, u32, u8)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +121,7 @@ impl Uplink {
 pub(crate) struct Net {
     pub(crate) links: Vec<Link>,
     pub(crate) uplinks: Vec<Uplink>,
-    messages: Slab<(PeerMessage, u32)>,
+    messages: Slab<PeerMessage>,
 }
 
 impl Net {
@@ -165,7 +167,10 @@ impl Net {
             for outgoing in side.queue.drain(..) {
                 self.messages.take(outgoing.message);
             }
-            for (message, _) in side.lost.drain(..) {
+            for (_, outgoing) in side.riders.drain(..) {
+                self.messages.take(outgoing.message);
+            }
+            for (message, _, _) in side.lost.drain(..) {
                 self.messages.take(message);
             }
             *side = Association::default();
@@ -177,7 +182,7 @@ impl World<'_> {
     /// Puts a message of this many wire bytes on an open link.
     pub(crate) fn transmit(&mut self, dir: Dir, message: PeerMessage, bytes: u32) {
         let is_chunk = matches!(message, PeerMessage::Chunk { .. });
-        let slot = self.net.messages.put((message, bytes));
+        let slot = self.net.messages.put(message);
         let association = self.net.association(dir);
         // Nothing overtakes on one association.
         if !is_chunk && association.queue.is_empty() && association.committed == 0 {
@@ -185,9 +190,28 @@ impl World<'_> {
             return;
         }
         let counted = if is_chunk { bytes } else { 0 };
+        let outgoing = Outgoing { message: slot, bytes, left: bytes, counted };
+        if !is_chunk && association.queue.is_empty() {
+            association.riders.push((association.committed, outgoing));
+            return;
+        }
         association.waiting += counted;
-        association.queue.push_back(Outgoing { message: slot, bytes, left: bytes, counted });
+        association.queue.push_back(outgoing);
         self.fill_window(dir);
+    }
+
+    /// Lets control messages go that waited for this piece.
+    fn leave_after(&mut self, piece: Piece) {
+        let riders = &mut self.net.association(piece.dir).riders;
+        let mut free = 0;
+        for (ahead, _) in riders.iter_mut() {
+            *ahead = ahead.saturating_sub(piece.bytes);
+            free += usize::from(*ahead == 0);
+        }
+        for _ in 0..free {
+            let (_, rider) = self.net.association(piece.dir).riders.remove(0);
+            self.transmit_control(piece.dir, rider.message, rider.bytes);
+        }
     }
 
     /// Control messages are small: they go between pieces, and cost the next one their time.
@@ -207,7 +231,10 @@ impl World<'_> {
         let one_way = self.net.one_way_us(dir.0 >> 1);
         let association = self.net.association(dir);
         association.acknowledge(now, one_way);
-        let mut pieces = Vec::new();
+        let before = self.net.uplinks[from as usize].pieces.len();
+        let Net { links, uplinks, .. } = &mut self.net;
+        let association = &mut links[dir.link()].dirs[dir.side()];
+        let pieces = &mut uplinks[from as usize].pieces;
         while let Some(front) = association.queue.front_mut() {
             let used = association.flying + association.committed;
             let room = association.window.saturating_sub(used);
@@ -218,7 +245,7 @@ impl World<'_> {
             front.left -= bytes;
             association.committed += bytes;
             let ends = (front.left == 0).then_some(*front);
-            pieces.push(Piece { dir, bytes, ends });
+            pieces.push_back(Piece { dir, bytes, ends });
             if ends.is_some() {
                 association.queue.pop_front();
             }
@@ -228,8 +255,7 @@ impl World<'_> {
             association.blocked = true;
             self.queue.push(at, Event::Window(dir));
         }
-        if !pieces.is_empty() {
-            self.net.uplinks[from as usize].pieces.extend(pieces);
+        if self.net.uplinks[from as usize].pieces.len() > before {
             self.start_uplink(from);
         }
     }
@@ -259,6 +285,7 @@ impl World<'_> {
         let uplink = &mut self.net.uplinks[viewer as usize];
         uplink.busy = false;
         let Some(piece) = uplink.pieces.pop_front() else { return };
+        self.leave_after(piece);
         self.start_uplink(viewer);
         if self.net.links[piece.dir.link()].state != LinkState::Open {
             if let Some(outgoing) = piece.ends {
@@ -305,7 +332,7 @@ impl World<'_> {
                 association.window = (association.window / 2).max(WINDOW_FIRST);
                 association.threshold = association.window;
                 if self.random.chance(in_tail) {
-                    self.net.association(dir).lost.push((message, 0));
+                    self.net.association(dir).lost.push((message, bytes, 0));
                     let timeout = RETRANSMIT_MIN_US.max(one_way * 4);
                     self.queue.push(at + timeout, Event::Retransmit(dir, message));
                     return;
@@ -313,7 +340,7 @@ impl World<'_> {
                 arrives += one_way * 2;
             }
         }
-        self.queue.push(arrives, Event::Arrive(dir, message));
+        self.queue.push(arrives, Event::Arrive(dir, message, bytes));
     }
 
     /// Later packets show what was lost before.
@@ -323,16 +350,16 @@ impl World<'_> {
         }
         let one_way = self.net.one_way_us(dir.0 >> 1);
         let mut shown = Vec::new();
-        self.net.association(dir).lost.retain_mut(|(message, seen)| {
+        self.net.association(dir).lost.retain_mut(|(message, bytes, seen)| {
             *seen = seen.saturating_add(packets.min(255) as u8);
             let shows = *seen >= GAP_PACKETS;
             if shows {
-                shown.push(*message);
+                shown.push((*message, *bytes));
             }
             !shows
         });
-        for message in shown {
-            self.queue.push(at + one_way * 3, Event::Arrive(dir, message));
+        for (message, bytes) in shown {
+            self.queue.push(at + one_way * 3, Event::Arrive(dir, message, bytes));
         }
     }
 
@@ -341,20 +368,16 @@ impl World<'_> {
         if self.net.links[dir.link()].state != LinkState::Open {
             return;
         }
-        let association = self.net.association(dir);
-        let before = association.lost.len();
-        association.lost.retain(|(lost, _)| *lost != message);
-        if association.lost.len() < before {
-            association.window = WINDOW_FIRST;
-            let at = self.now + self.net.one_way_us(dir.0 >> 1);
-            self.queue.push(at, Event::Arrive(dir, message));
-        }
+        let lost = &mut self.net.association(dir).lost;
+        let Some(at) = lost.iter().position(|(lost, _, _)| *lost == message) else { return };
+        let (_, bytes, _) = lost.remove(at);
+        self.net.association(dir).window = WINDOW_FIRST;
+        let at = self.now + self.net.one_way_us(dir.0 >> 1);
+        self.queue.push(at, Event::Arrive(dir, message, bytes));
     }
 
     /// A message has reached the receiver's access line.
-    pub(crate) fn on_arrive(&mut self, dir: Dir, slot: u32) {
-        let Some((_, bytes)) = self.net.messages.get(slot) else { return };
-        let bytes = *bytes;
+    pub(crate) fn on_arrive(&mut self, dir: Dir, slot: u32, bytes: u32) {
         let to = self.net.to(dir);
         let free_at = self.viewers[to as usize].downlink.take(bytes, self.now);
         if free_at > self.now {
@@ -366,7 +389,7 @@ impl World<'_> {
 
     /// A message is through.
     pub(crate) fn on_deliver(&mut self, dir: Dir, slot: u32) {
-        let Some((message, _)) = self.net.messages.take(slot) else { return };
+        let Some(message) = self.net.messages.take(slot) else { return };
         let (from, to) = (self.net.from(dir), self.net.to(dir));
         let cut = |viewer: u32| self.viewers[viewer as usize].cut_off;
         if self.net.links[dir.link()].state == LinkState::Open && !cut(from) && !cut(to) {

@@ -21,10 +21,6 @@ impl<T> Slab<T> {
         (self.places.len() - 1) as u32
     }
 
-    pub(crate) fn get(&self, at: u32) -> Option<&T> {
-        self.places.get(at as usize)?.as_ref()
-    }
-
     pub(crate) fn take(&mut self, at: u32) -> Option<T> {
         let thing = self.places.get_mut(at as usize)?.take();
         if thing.is_some() {
