@@ -29,7 +29,7 @@ const SAMPLE_RANK: usize = 2;
 const BURST: Duration = Duration::from_millis(10);
 /// Transport backlog beyond two chunks, as time at the learned rate: covers the round trip.
 const BACKLOG: Duration = Duration::from_millis(120);
-const BACKLOG_CHUNKS: u64 = 4;
+const BACKLOG_CHUNKS: u64 = 8;
 
 /// Why chunks are sent, in order of precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,7 +101,7 @@ impl Uplink {
     }
 
     fn pace(&self) -> BitRate {
-        let probing = BitRate::from_bps(self.rate.as_bps().saturating_mul(5) / 4);
+        let probing = BitRate::from_bps(self.rate.as_bps().saturating_mul(17) / 16);
         self.cap.map_or(probing, |cap| cap.min(probing))
     }
 
