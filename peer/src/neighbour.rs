@@ -15,6 +15,10 @@ const RTT_PRIOR: Duration = Duration::from_millis(60);
 /// A link that has drained nothing for this long is stuck; it must not hold up the others.
 const STUCK_AFTER: Duration = Duration::from_millis(400);
 
+/// Cancels before this are repairs from others.
+const PATIENCE_MIN: Duration = Duration::from_secs(1);
+/// What leaves later than this before the neighbour gives up arrives too late.
+const PATIENCE_MARGIN: Duration = Duration::from_millis(400);
 /// More delay than this, beyond what is known of, is a queue that fills.
 const DELAY_MAX: Duration = Duration::from_millis(50);
 
@@ -34,6 +38,8 @@ pub(crate) struct Neighbour {
     pub(crate) received: u64,
     pub(crate) sent: u64,
     pub(crate) asked_chunks: u32,
+    /// How old objects are when it takes from the origin what still lacks.
+    patience: Option<Duration>,
 }
 
 impl Neighbour {
@@ -50,7 +56,21 @@ impl Neighbour {
             received: 0,
             sent: 0,
             asked_chunks: 0,
+            patience: None,
         }
+    }
+
+    /// It cancelled chunks of an object that was known for so long: it takes them from the origin
+    /// then.
+    pub(crate) fn note_cancel(&mut self, age: Duration) {
+        if age > PATIENCE_MIN {
+            self.patience = Some(self.patience.map_or(age, |old| (old * 3 + age) / 4));
+        }
+    }
+
+    /// Whether what is sent now, of an object known for so long, would come after it gave up.
+    pub(crate) fn has_given_up(&self, age: Duration) -> bool {
+        self.patience.is_some_and(|patience| age + PATIENCE_MARGIN > patience)
     }
 
     /// Notes what it says it has.

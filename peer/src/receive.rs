@@ -42,7 +42,7 @@ impl Engine {
                 self.on_unsubscribe(peer, substream, until);
             }
             PeerMessage::Fetch { object, chunks } => self.on_fetch(peer, object, chunks),
-            PeerMessage::Cancel { object, chunks } => self.on_cancel(peer, object, chunks),
+            PeerMessage::Cancel { object, chunks } => self.on_cancel(peer, object, chunks, now),
             PeerMessage::Refuse { object, chunks } => self.on_refuse(peer, object, chunks, now),
             PeerMessage::Chunk { object, chunks, payload, .. } => {
                 self.on_chunks(peer, object, chunks, payload, now);

@@ -164,7 +164,6 @@ impl Engine {
         if !self.may_serve() {
             return;
         }
-        let tie = self.random(u32::MAX);
         let queued_max = self.config.queued_chunks_per_neighbour_max;
         for (peer, child) in self.children.of(id.rendition, k) {
             let Some(neighbour) = self.neighbours.get(&peer) else { continue };
@@ -176,8 +175,10 @@ impl Engine {
             {
                 continue;
             }
-            // Equals are served in an order of their own for each object: no fixed order.
-            let tie = tie ^ u32::try_from(peer.0 & 0xffff_ffff).unwrap_or(0).rotate_left(tie % 32);
+            // Equals are served one after the other, for their chunks to come soon at some at least.
+            // Leaves take turns, object by object.
+            let turn = if child.weight > 0 { 0 } else { id.msn };
+            let tie = scatter(peer.0 ^ turn.rotate_left(32));
             let job = self.uplink.job(peer, id, Why::Pushed, child.weight, tie);
             job.add(chunk);
             if whole_run {
@@ -232,4 +233,11 @@ impl Engine {
             self.outputs.push_back(Output::Send { peer, message });
         }
     }
+}
+
+/// Spreads the bits of a number (Steele, Lea, Flood 2014).
+fn scatter(value: u64) -> u32 {
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    u32::try_from(value >> 32).unwrap_or(0)
 }

@@ -21,7 +21,7 @@ const SILENT_IN_ROW_MAX: u32 = 2;
 /// A link takes this long to open: what depends on it is not repaired before.
 const LINK_OPENING: Duration = Duration::from_millis(1500);
 /// A parent from which nothing came for this long is not busy.
-const SILENCE: Duration = Duration::from_secs(1);
+const SILENCE_MIN: Duration = Duration::from_secs(1);
 /// Time between two looks at a run of which a busy parent lacks the time to send all.
 const BUSY_WAIT: Duration = Duration::from_millis(250);
 /// Time between two looks for a neighbour that has what is missing.
@@ -242,9 +242,11 @@ impl Engine {
         if run.complete || run.repair_at > now {
             return;
         }
-        let parent = self.renditions.get(&id.rendition).and_then(|r| r.feed(k));
-        let busy = parent.is_some_and(|feed| {
-            matches!(feed.current, Parent::Peer(_)) && now - feed.heard_at < SILENCE
+        let state = self.renditions.get(&id.rendition);
+        // Children take turns: one may hear nothing of a whole segment.
+        let silence = state.map_or(SILENCE_MIN, |state| SILENCE_MIN.max(state.segment_len * 2));
+        let busy = state.and_then(|state| state.feed(k)).is_some_and(|feed| {
+            matches!(feed.current, Parent::Peer(_)) && now - feed.heard_at < silence
         });
         if busy && !run.ended {
             // It sends what it can: to ask elsewhere would only move the load.

@@ -52,9 +52,17 @@ impl Engine {
         }
     }
 
-    pub(crate) fn on_cancel(&mut self, peer: PeerId, object: ObjectId, chunks: ChunkRange) {
+    pub(crate) fn on_cancel(
+        &mut self,
+        peer: PeerId,
+        object: ObjectId,
+        chunks: ChunkRange,
+        now: Instant,
+    ) {
         self.uplink.cancel(peer, &object, chunks);
+        let known_at = self.store.object(&object).map(|o| o.known_at);
         if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+            neighbour.note_cancel(known_at.map_or(Duration::ZERO, |at| now - at));
             neighbour.cancel(object, chunks);
         }
     }
@@ -120,7 +128,9 @@ impl Engine {
         let Some(object) = self.store.object(&id) else {
             return;
         };
-        let too_late = why != Why::Pulled && now - object.known_at > PUSH_AGE_MAX;
+        let age = now - object.known_at;
+        let given_up = self.neighbours.get(&peer).is_none_or(|n| n.has_given_up(age));
+        let too_late = why == Why::Pushed && given_up || why != Why::Pulled && age > PUSH_AGE_MAX;
         let has_all = chunks.indices().all(|c| object.held(c, now).is_some());
         if too_late || !has_all {
             self.tell(peer, PeerMessage::Refuse { object: id, chunks });

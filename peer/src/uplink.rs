@@ -50,7 +50,6 @@ pub(crate) struct Job {
     pub(crate) why: Why,
     pub(crate) weight: u16,
     chunks: ChunkSet,
-    sent: u32,
     tie: u32,
     /// Runs that are whole here: their end is told after their last chunk.
     pub(crate) ends: Vec<Substream>,
@@ -137,7 +136,7 @@ impl Uplink {
         let same = |job: &Job| job.peer == peer && job.object == object && job.why == why;
         let at = self.jobs.iter().position(same).unwrap_or_else(|| {
             let (chunks, ends) = (ChunkSet::default(), Vec::new());
-            self.jobs.push(Job { peer, object, why, weight, chunks, sent: 0, tie, ends });
+            self.jobs.push(Job { peer, object, why, weight, chunks, tie, ends });
             self.jobs.len() - 1
         });
         self.jobs[at].weight = weight;
@@ -267,7 +266,7 @@ impl Job {
             Class::Pulled | Class::Inner | Class::Leaf => other.object.cmp(&self.object),
             Class::CatchUp => self.object.cmp(&other.object),
         };
-        let rest = |job: &Self| (Reverse(job.weight), job.sent, job.tie);
+        let rest = |job: &Self| (Reverse(job.weight), job.tie);
         class.cmp(&other.class()).then(by_age).then_with(|| rest(self).cmp(&rest(other)))
     }
 
@@ -278,7 +277,6 @@ impl Job {
     /// Takes the next consecutive chunks, as many as fit one message.
     pub(crate) fn take(&mut self, count_max: u32) -> Option<ChunkRange> {
         let range = self.chunks.take_first(count_max.min(CHUNKS_PER_MESSAGE_MAX))?;
-        self.sent += range.count;
         Some(range)
     }
 
