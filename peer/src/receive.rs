@@ -496,10 +496,8 @@ impl Engine {
         let Some(object) = self.store.object_mut(&id) else {
             return;
         };
-        if object.fill(chunk, Cell::Local(bytes)).is_some() {
-            if object.missing == 0 {
-                self.on_complete(id);
-            }
+        if object.fill(chunk, Cell::Local(bytes)).is_some() && object.missing == 0 {
+            self.on_complete(id);
         }
     }
 

@@ -79,6 +79,10 @@ impl Engine {
 
     /// Sends chunks while the pacer and the transport have room.
     pub(crate) fn pump(&mut self, now: Instant) {
+        if self.uplink.rests(now) {
+            self.pump_at = None;
+            return;
+        }
         let usual = self.config.chunk_size_prior;
         let backlog_max = self.uplink.backlog_max();
         let quick = self.uplink.chunks_within(MESSAGE_TIME);

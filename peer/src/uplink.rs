@@ -213,11 +213,22 @@ impl Uplink {
         }
     }
 
+    fn window_len(&self) -> Duration {
+        let some_chunks = ByteSize::from_bytes(u64::from(self.chunk_size) * WINDOW_CHUNKS);
+        self.rate.time_for(some_chunks).clamp(WINDOW, WINDOW_MAX)
+    }
+
+    /// Whether there is nothing to send, and nothing to learn from it.
+    pub(crate) fn rests(&self, now: Instant) -> bool {
+        self.jobs.is_empty()
+            && (self.starved || self.free_at > now)
+            && now - self.window_start < WINDOW
+    }
+
     /// Learns from the window that ends, if it is over.
     pub(crate) fn learn(&mut self, backlog: u64, now: Instant) {
         let elapsed = now - self.window_start;
-        let some_chunks = ByteSize::from_bytes(u64::from(self.chunk_size) * WINDOW_CHUNKS);
-        if elapsed < self.rate.time_for(some_chunks).clamp(WINDOW, WINDOW_MAX) {
+        if elapsed < WINDOW || elapsed < self.window_len() {
             return;
         }
         let drained = (self.window_bytes + self.window_backlog).saturating_sub(backlog);

@@ -61,13 +61,22 @@ impl BitRate {
         if self.0 == 0 {
             return Duration::MAX;
         }
+        if let Some(bits) = size.as_bytes().checked_mul(8_000_000) {
+            return Duration::from_micros(bits / self.0);
+        }
         let micros = u128::from(size.as_bytes()) * 8 * 1_000_000 / u128::from(self.0);
         Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
     }
 
     /// Bytes that pass in `time` at this rate.
     pub fn in_time(self, time: Duration) -> ByteSize {
-        let bytes = u128::from(self.0) * time.as_micros() / 8_000_000;
+        let micros = time.as_micros();
+        // Division of 128 bits is slow, and seldom needed.
+        let small = u64::try_from(micros).ok().and_then(|micros| self.0.checked_mul(micros));
+        if let Some(bits) = small {
+            return ByteSize(bits / 8_000_000);
+        }
+        let bytes = u128::from(self.0) * micros / 8_000_000;
         ByteSize(u64::try_from(bytes).unwrap_or(u64::MAX))
     }
 }

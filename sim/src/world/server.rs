@@ -77,9 +77,10 @@ impl World<'_> {
     }
 
     fn count_control(&mut self, message: &ServerMessage) {
-        let bytes = match message {
-            ServerMessage::Digest { digest } => digest.len() as u64 * 4 / 3 + 40,
-            other => other.to_json().len() as u64,
+        let bytes = if let ServerMessage::Digest { digest } = message {
+            digest.len() as u64 * 4 / 3 + 40
+        } else {
+            message.to_json().len() as u64
         };
         self.tally.control_bytes(bytes + FRAME_BYTES, self.now);
     }
@@ -345,13 +346,10 @@ impl World<'_> {
     }
 
     fn wire_bytes(&self, message: &PeerMessage) -> u32 {
-        let bytes = match message {
-            PeerMessage::Chunk { payload, .. } => {
-                let header = message.encoded_len() - payload.len();
-                header as u64 + payload.len() as u64 * SCALE
-            }
-            other => other.encoded_len() as u64,
-        };
+        let mut bytes = message.encoded_len() as u64;
+        if let PeerMessage::Chunk { payload, .. } = message {
+            bytes += payload.len() as u64 * (SCALE - 1);
+        }
         u32::try_from(bytes).unwrap_or(u32::MAX)
     }
 
