@@ -353,7 +353,7 @@ mod tests {
         for _ in 0..40 {
             now += WINDOW;
             uplink.job(PeerId(1), object(1), Why::Pushed, 0, 0).add(0);
-            uplink.note_sent(31_250, now);
+            uplink.note_sent(BitRate::from_bps(1_000_000).in_time(WINDOW).as_bytes(), now);
             uplink.learn(0, now);
         }
         let learned = uplink.usable().as_bps();
