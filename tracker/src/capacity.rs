@@ -40,7 +40,7 @@ pub(crate) struct Uplink {
     /// Added before rounding down, ‰ of a slot: different for each member, so that the swarm as a
     /// whole loses nothing by rounding.
     pub(crate) dither: u32,
-    /// Whether it was late and has half its slots for now.
+    /// Whether it left most of its children without, and has no slots for now.
     pub(crate) late: bool,
 }
 
@@ -63,7 +63,7 @@ impl Uplink {
         let rate = u64::from(self.rate_kbps);
         let slots = room * u64::from(self.headroom) + rate * u64::from(self.dither);
         let slots = slots / (rate * 1_000);
-        let slots = slots.min(u64::from(self.children_max)) >> u32::from(self.late);
+        let slots = if self.late { 0 } else { slots.min(u64::from(self.children_max)) };
         let even = room * u64::from(self.even_use) * u64::from(self.members);
         let even = even.div_ceil(self.swarm_kbps.max(1) * 1_000).min(slots);
         let narrow = |count: u64| u16::try_from(count).unwrap_or(u16::MAX);
@@ -172,7 +172,7 @@ mod tests {
         };
         assert_eq!(uplink.capacity(), Capacity { slots, even }, "{uplink:?}");
         let late = Uplink { late: true, ..uplink }.capacity();
-        assert_eq!(late.slots, slots / 2);
+        assert_eq!(late.slots, 0);
     }
 
     #[test]

@@ -61,9 +61,10 @@ pub struct Config {
     /// Time after the first event in which a restarted tracker moves nobody without need, and waits
     /// for parents that have not come back yet.
     pub adopt_grace: Duration,
-    /// Different children that call a parent late before it loses slots.
+    /// Different children, at least, that call a parent late before it loses its slots; three
+    /// quarters of them if it has more.
     pub late_children_min: u8,
-    /// Time in which they must do so, and for which it then has half its slots.
+    /// Time for which it then has none.
     pub late_penalty: Duration,
     /// Unrelated reporters of bad chunks that ban a peer. One report proves nothing to a third
     /// party; three from different sites are hard to come by for a slanderer.
@@ -102,7 +103,7 @@ impl Default for Config {
             move_cooldown: Duration::from_secs(20),
             root_age_min: Duration::from_secs(1),
             adopt_grace: Duration::from_secs(10),
-            late_children_min: 4,
+            late_children_min: 3,
             late_penalty: Duration::from_secs(60),
             accusers_min: 3,
             accusations_max: 8,

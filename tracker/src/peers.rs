@@ -42,11 +42,11 @@ pub(crate) struct Watch {
 /// Complaints that a parent is late.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Lateness {
-    /// Different children that complained in this window; sixteen are enough to compare.
-    pub(crate) reporters: [u32; 4],
+    /// Different children that complained in this window; eight are enough to compare.
+    pub(crate) reporters: [u32; 8],
     pub(crate) count: u8,
     pub(crate) since: Stamp,
-    /// Until when it has half its slots.
+    /// Until when it has no slots.
     pub(crate) penalty_until: Stamp,
 }
 

@@ -18,6 +18,8 @@ use shoal_wire::{PeerId, RenditionId, Substream};
 const EDGES_MAX: usize = 64;
 /// How long a pair is left alone after the child moved away because of lateness.
 const LATE_PAIR_MEMORY: Duration = Duration::from_secs(30);
+/// Complaints of a parent that are further apart have nothing to do with each other.
+const LATE_WINDOW: Duration = Duration::from_secs(20);
 /// Time between two moves of one node because of lateness: the new parent needs time to show.
 const LATE_MOVE_MIN: Duration = Duration::from_secs(5);
 /// What a late parent's copies are assumed to be late by, µs.
@@ -171,10 +173,16 @@ impl Tracker {
         }
     }
 
-    /// Counts a complaint; several children's halve the parent's slots for a while.
+    /// Counts a complaint; most children's take the parent's slots away for a while. Some have
+    /// reason to complain of any uplink that is full.
     fn count_late(&mut self, child: PeerIx, parent: PeerIx) {
         let now = self.core.now;
-        let (window, needed) = (self.core.config.late_penalty, self.core.config.late_children_min);
+        let (window, penalty) = (LATE_WINDOW, self.core.config.late_penalty);
+        let children: u32 = self.children_of(parent);
+        let least = self.core.config.late_children_min;
+        let most = u8::try_from(self.core.peers.peer(parent).lateness.reporters.len()).unwrap_or(8);
+        let needed =
+            u8::try_from(children * 3 / 4).unwrap_or(u8::MAX).clamp(least, most.max(least));
         let lateness = &mut self.core.peers.peer_mut(parent).lateness;
         if lateness.count == 0 || now.is_past(lateness.since, window) {
             (lateness.count, lateness.since) = (0, now);
@@ -187,9 +195,17 @@ impl Tracker {
         lateness.count += 1;
         if lateness.count >= needed {
             lateness.count = 0;
-            lateness.penalty_until = now.after(window);
+            lateness.penalty_until = now.after(penalty);
             self.share_upload(parent);
         }
+    }
+
+    fn children_of(&self, peer: PeerIx) -> u32 {
+        let watches = self.core.peers.peer(peer).watches.iter();
+        let used = watches
+            .filter(|watch| watch.member != MemberIx::NONE)
+            .map(|watch| u32::from(self.swarms[watch.swarm.at()].member(watch.member).used));
+        used.sum()
     }
 }
 
