@@ -19,6 +19,11 @@ impl ChunkSet {
         self.len == 0
     }
 
+    /// The lowest index.
+    pub(crate) fn first(&self) -> Option<u32> {
+        self.runs.first().map(|run| run.first)
+    }
+
     pub(crate) fn insert(&mut self, chunk: u32) {
         let at = self.runs.partition_point(|run| run.end() < chunk);
         let Some(run) = self.runs.get_mut(at) else {

@@ -277,7 +277,12 @@ impl Job {
             Class::Pulled | Class::Inner | Class::Leaf => other.object.cmp(&self.object),
             Class::CatchUp => self.object.cmp(&other.object),
         };
-        let rest = |job: &Self| (Reverse(job.weight), job.tie);
+        // Inner nodes get chunk after chunk together, for each to pass on; leaves run after run.
+        let first = |job: &Self| match class {
+            Class::Inner => job.chunks.first().unwrap_or(u32::MAX),
+            Class::Pulled | Class::Leaf | Class::CatchUp => 0,
+        };
+        let rest = |job: &Self| (first(job), Reverse(job.weight), job.tie);
         class.cmp(&other.class()).then(by_age).then_with(|| rest(self).cmp(&rest(other)))
     }
 
