@@ -22,6 +22,8 @@ const SILENT_IN_ROW_MAX: u32 = 2;
 const LINK_OPENING: Duration = Duration::from_millis(1500);
 /// A parent from which nothing came for this long is not busy.
 const SILENCE_MIN: Duration = Duration::from_secs(1);
+/// A peer with so many below it in a substream does not wait for others.
+const RESCUED_WEIGHT_MIN: u16 = 2;
 /// Time between two looks at a run of which a busy parent lacks the time to send all.
 const BUSY_WAIT: Duration = Duration::from_millis(250);
 /// Time between two looks for a neighbour that has what is missing.
@@ -248,6 +250,16 @@ impl Engine {
         let busy = state.and_then(|state| state.feed(k)).is_some_and(|feed| {
             matches!(feed.current, Parent::Peer(_)) && now - feed.heard_at < silence
         });
+        if self.descendants(id.rendition, k) >= RESCUED_WEIGHT_MIN {
+            self.rescue(id, k, now);
+            return;
+        }
+        let Some(object) = self.store.object_mut(&id) else {
+            return;
+        };
+        let Some(run) = object.runs.get_mut(usize::from(k.0)) else {
+            return;
+        };
         if busy && !run.ended {
             // It sends what it can: to ask elsewhere would only move the load.
             run.repair_at = now + BUSY_WAIT;
@@ -269,6 +281,32 @@ impl Engine {
             Some(peer) => self.pull(id, k, peer, &missing, now),
             None => self.starve(id, k, &missing, now),
         }
+    }
+
+    /// Others wait for what lacks here: one copy from the origin now spares it many later.
+    fn rescue(&mut self, id: ObjectId, k: Substream, now: Instant) {
+        let Some(object) = self.store.object_mut(&id) else {
+            return;
+        };
+        let open = |_, cell: &Cell| matches!(cell, Cell::Missing | Cell::Asked(Asked::Peer(_)));
+        let missing = object.ranges(object.run_chunks(k), open);
+        let lacks = missing.iter().map(|range| range.count).sum::<u32>();
+        let silent = lacks * 4 > object.run_chunks(k).count * 3;
+        if let Some(run) = object.runs.get_mut(usize::from(k.0)) {
+            run.repair_at = now + BUSY_WAIT;
+        }
+        if missing.is_empty() {
+            return;
+        }
+        self.note_repair(id, k, silent);
+        let parent = self.renditions.get(&id.rendition).and_then(|r| r.feed(k)?.current.peer());
+        for chunks in missing {
+            self.fetch_chunks(id, chunks, now);
+            if let Some(parent) = parent {
+                self.tell(parent, PeerMessage::Cancel { object: id, chunks });
+            }
+        }
+        self.fell_back(id, FallbackReason::NoSource);
     }
 
     fn note_repair(&mut self, id: ObjectId, k: Substream, silent: bool) {
