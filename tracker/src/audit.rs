@@ -97,7 +97,12 @@ impl Tracker {
                 let edges = edges.copied().unwrap_or(0);
                 ensure(link.edges() == edges, || format!("{} counts edges wrongly", peer.id))?;
             }
-            ensure(!peer.banned || peer.links.is_empty(), || format!("{} is linked", peer.id))?;
+            let feeds = |watch: &crate::peers::Watch| {
+                let swarm = &self.swarms[watch.swarm.at()];
+                watch.member != MemberIx::NONE && swarm.member(watch.member).used > 0
+            };
+            let feeds = peer.watches.iter().any(feeds);
+            ensure(!peer.banned || !feeds, || format!("{} is banned and feeds", peer.id))?;
         }
         for &(a, b) in uses.keys() {
             let (first, second) = (self.core.peers.peer(a), self.core.peers.peer(b));

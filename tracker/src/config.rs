@@ -66,11 +66,12 @@ pub struct Config {
     pub late_children_min: u8,
     /// Time for which it then has none.
     pub late_penalty: Duration,
-    /// Unrelated reporters of bad chunks that ban a peer. One report proves nothing to a third
-    /// party; three from different sites are hard to come by for a slanderer.
+    /// Unrelated reporters of bad chunks that ban a peer with which no child is content. One report
+    /// proves nothing to a third party; four from different sites are hard to come by for a
+    /// slanderer.
     pub accusers_min: u8,
     /// Peers that one reporter may accuse before its reports only separate it from them. An honest
-    /// peer meets few polluters, since each is banned after three reports.
+    /// peer meets few polluters, since each is banned after a few reports.
     pub accusations_max: u8,
     /// Reporters remembered per accused peer; the oldest is forgotten.
     pub reporters_max: u8,
@@ -105,7 +106,7 @@ impl Default for Config {
             adopt_grace: Duration::from_secs(10),
             late_children_min: 3,
             late_penalty: Duration::from_secs(60),
-            accusers_min: 3,
+            accusers_min: 4,
             accusations_max: 8,
             reporters_max: 16,
             accused_max: 4_096,

@@ -123,7 +123,7 @@ impl Tracker {
     }
 
     /// Makes a peer a member of a swarm that it watches, if it is to be planned.
-    fn enter(&mut self, peer: PeerIx, ix: SwarmIx) {
+    pub(crate) fn enter(&mut self, peer: PeerIx, ix: SwarmIx) {
         let (core, swarm) = (&mut self.core, &mut self.swarms[ix.at()]);
         if !core.peers.peer(peer).is_planned() {
             return;
@@ -209,7 +209,10 @@ impl Tracker {
         self.core.peers.peer_mut(b).feud = true;
         self.core.disconnect(a, b);
         self.link_down(a, b, Down::Separated);
-        if verdict == Verdict::Ban {
+        let settled = self.core.now.is_past(self.core.peers.peer(b).joined, BAN_AGE_MIN);
+        let certain = settled || self.core.trust.is_certain(&self.core.config, accused);
+        if verdict == Verdict::Ban && certain && !self.has_content_child(b) {
+            self.core.trust.ban(accused);
             self.ban(b);
         }
     }
@@ -332,5 +335,7 @@ fn swarm_ix(at: usize) -> SwarmIx {
     SwarmIx(u16::try_from(at).expect("renditions_max is 16 bits"))
 }
 
+/// Before that no child can have been content for long: more must accuse it.
+const BAN_AGE_MIN: Duration = Duration::from_secs(20);
 /// Estimates brought up to date after an event: enough for all that one event changes near by.
 const ESTIMATES_MAX: usize = 4;

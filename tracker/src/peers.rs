@@ -35,7 +35,7 @@ impl SwarmIx {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Watch {
     pub(crate) swarm: SwarmIx,
-    /// Its index there; nobody while it is not planned (peers off, or banned).
+    /// Its index there; nobody while it is not planned (peers off).
     pub(crate) member: MemberIx,
 }
 
@@ -98,7 +98,7 @@ impl Peer {
 
     /// Whether it takes part in swarms.
     pub(crate) fn is_planned(&self) -> bool {
-        !self.banned && self.share != ShareMode::Off
+        self.share != ShareMode::Off
     }
 
     pub(crate) fn set_cap(&mut self, cap: Option<BitRate>) {
@@ -115,6 +115,7 @@ impl Peer {
     /// Upload that may be planned with, over all renditions.
     pub(crate) fn usable_kbps(&self, prior: BitRate, max: BitRate) -> u32 {
         match self.share {
+            _ if self.banned => 0,
             ShareMode::Off | ShareMode::ReceiveOnly => 0,
             ShareMode::Share => {
                 let known = if self.learned_kbps == 0 { kbps(prior) } else { self.learned_kbps };

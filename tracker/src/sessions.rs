@@ -7,7 +7,7 @@ use crate::engine::Tracker;
 use crate::input::Profile;
 use crate::links::Down;
 use crate::output::Output;
-use crate::peers::{Peer, PeerIx};
+use crate::peers::{Peer, PeerIx, Watch};
 use crate::tree::{MemberIx, Parent};
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -20,6 +20,8 @@ const EDGES_MAX: usize = 64;
 const LATE_PAIR_MEMORY: Duration = Duration::from_secs(30);
 /// Complaints of a parent that are further apart have nothing to do with each other.
 const LATE_WINDOW: Duration = Duration::from_secs(20);
+/// A child that was fed for so long has had several segments.
+const CONTENT_AFTER: Duration = Duration::from_secs(10);
 /// Time between two moves of one node because of lateness: the new parent needs time to show.
 const LATE_MOVE_MIN: Duration = Duration::from_secs(5);
 /// What a late parent's copies are assumed to be late by, µs.
@@ -122,7 +124,22 @@ impl Tracker {
         }
     }
 
-    /// A peer feeds nobody any more.
+    /// Whether a peer has fed somebody for a while who does not complain. Who sends bad chunks has
+    /// no such child; who is slandered by some has.
+    pub(crate) fn has_content_child(&self, peer: PeerIx) -> bool {
+        let content = |watch: &Watch| {
+            let swarm = &self.swarms[watch.swarm.at()];
+            watch.member != MemberIx::NONE
+                && swarm.trees.iter().any(|tree| {
+                    let mut children = tree.children(watch.member);
+                    let moved = |child: &MemberIx| tree.node(*child).moved;
+                    children.any(|child| self.core.now.is_past(moved(&child), CONTENT_AFTER))
+                })
+        };
+        self.core.peers.peer(peer).watches.iter().any(content)
+    }
+
+    /// A peer feeds nobody any more; it is fed as others are.
     pub(crate) fn ban(&mut self, peer: PeerIx) {
         self.core.peers.peer_mut(peer).banned = true;
         self.core.counts.banned += 1;
@@ -133,6 +150,10 @@ impl Tracker {
         }
         self.exit_all(peer);
         self.drop_links(peer);
+        for watch in self.core.peers.peer(peer).watches.clone() {
+            self.enter(peer, watch.swarm);
+        }
+        self.share_upload(peer);
     }
 
     pub(crate) fn lost(

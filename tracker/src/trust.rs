@@ -27,7 +27,7 @@ pub(crate) struct Trust {
 pub(crate) enum Verdict {
     /// Those two are kept apart.
     Separate,
-    /// The accused feeds nobody any more.
+    /// The accused is to feed nobody any more, unless somebody is content with it.
     Ban,
 }
 
@@ -71,10 +71,19 @@ impl Trust {
         if !self.banned.contains(&accused)
             && self.unrelated_accusers(config, accused) >= usize::from(config.accusers_min)
         {
-            self.banned.insert(accused);
             return Verdict::Ban;
         }
         Verdict::Separate
+    }
+
+    /// Whether more accuse a peer than slander would bring together soon after it came.
+    pub(crate) fn is_certain(&self, config: &Config, accused: PeerId) -> bool {
+        self.unrelated_accusers(config, accused) >= usize::from(config.reporters_max / 2)
+    }
+
+    /// Remembers that a peer is banned.
+    pub(crate) fn ban(&mut self, peer: PeerId) {
+        self.banned.insert(peer);
     }
 
     /// Reporters from different sites that do not accuse everybody.
@@ -135,16 +144,17 @@ mod tests {
         check(&[(1, 7, 9)], &[]);
         check(&[(1, 7, 9), (1, 7, 9), (1, 7, 9)], &[]);
         check(&[(1, 7, 9), (2, 7, 9), (3, 7, 9), (4, 8, 9)], &[]);
-        check(&[(1, 7, 9), (2, 8, 9), (3, 6, 9)], &[9]);
+        check(&[(1, 7, 9), (2, 8, 9), (3, 6, 9)], &[]);
+        check(&[(1, 7, 9), (2, 8, 9), (3, 6, 9), (4, 5, 9)], &[9]);
         check(&[(1, 0, 9), (2, 0, 9), (3, 0, 9), (4, 0, 9)], &[9]);
     }
 
     #[test]
     fn a_slanderer_does_not_count() {
         let mut reports: Vec<_> = (100..120).map(|accused| (1, 7, accused)).collect();
-        reports.extend([(2, 8, 119), (3, 6, 119)]);
+        reports.extend([(2, 8, 119), (3, 6, 119), (4, 5, 119)]);
         check(&reports, &[]);
-        reports.push((4, 5, 119));
+        reports.push((5, 4, 119));
         check(&reports, &[119]);
     }
 }
