@@ -90,9 +90,7 @@ impl Clocks {
         self.players
             .iter()
             .filter(|p| now - p.seen < SILENCE_MAX)
-            .filter_map(|p| {
-                Some(p.anchor? + p.before + p.newest_len + len.saturating_mul(ahead(p)?))
-            })
+            .filter_map(|p| Some(p.end(now)? + len.saturating_mul(ahead(p)?)))
             .min()
     }
 
@@ -108,6 +106,13 @@ impl Clocks {
 }
 
 impl Player {
+    /// When it needs what comes after the newest segment that it asked for. One that should have
+    /// played all of that by now stands still for want of it: the rest is not overdue as well.
+    fn end(&self, now: Instant) -> Option<Instant> {
+        let end = self.anchor? + self.before + self.newest_len;
+        Some(if end < now { now + self.newest_len } else { end })
+    }
+
     fn need(&mut self, now: Instant) -> Need {
         let Some(anchor) = self.anchor else {
             return Need::At(now + self.before);

@@ -302,7 +302,10 @@ impl Engine {
         let mut rest = payload;
         for chunk in chunks.indices() {
             let bytes = rest.split_to(digest.chunk_len(chunk) as usize);
-            if self.store.object(&id).is_none_or(|o| o.has(chunk)) {
+            let known = self.store.object(&id).is_none_or(|o| o.has(chunk));
+            // One that has proved nothing yet is judged by what is not needed as well.
+            let proved = self.neighbours.get(&peer).is_none_or(|n| n.received > 0);
+            if known && (proved || digest.chunk_matches(chunk, &bytes)) {
                 self.counters.wasted += bytes.len() as u64;
             } else if digest.chunk_matches(chunk, &bytes) {
                 self.counters.from_peers += bytes.len() as u64;
@@ -334,7 +337,11 @@ impl Engine {
             return;
         };
         let total = neighbour.unverified_bytes + payload.len();
-        if !wanted || total > self.config.unverified_bytes_max {
+        // One that has proved nothing yet gets little room.
+        let proved = neighbour.received > 0;
+        let most = self.config.unverified_bytes_max;
+        let most = if proved { most } else { most.min(2 * self.config.chunk_size_prior as usize) };
+        if !wanted || total > most {
             self.counters.wasted += payload.len() as u64;
             return;
         }
