@@ -113,14 +113,27 @@ impl Engine {
             }
             return;
         }
-        if overdue {
+        if overdue && !self.stands_still_before(&id, now) {
             self.fall_back(id, now);
             return;
+        }
+        if overdue && let Some(object) = self.store.object_mut(&id) {
+            object.retry_at = now + BUSY_WAIT;
         }
         self.fetch_as_root(id, now);
         for k in 0..self.store.object(&id).map_or(0, |o| o.runs.len()) {
             self.repair_run(id, Substream(u8::try_from(k).unwrap_or(u8::MAX)), now);
         }
+    }
+
+    /// Whether a player waits for something before `id` that is overdue: that comes first, with all
+    /// of the downlink.
+    fn stands_still_before(&self, id: &ObjectId, now: Instant) -> bool {
+        self.requests.values().any(|request| {
+            let before = request.object.rendition == id.rendition && request.object < *id;
+            let deadline = self.store.object(&request.object).and_then(|object| object.deadline);
+            before && deadline.is_some_and(|at| at <= now)
+        })
     }
 
     /// What a silent fetch was to bring is missing again; its answer still counts if it comes.
