@@ -33,6 +33,8 @@ pub(crate) struct Fetch {
 /// The origin.
 #[derive(Debug)]
 pub(crate) struct Origin {
+    /// Failures since it last answered.
+    pub(crate) fails: u64,
     fetches: Table<FetchId, Fetch>,
     next_id: u64,
     first_bytes: VecDeque<Duration>,
@@ -47,6 +49,7 @@ pub(crate) struct Origin {
 impl Origin {
     pub(crate) const fn new() -> Self {
         Self {
+            fails: 0,
             fetches: Table::new(),
             next_id: 0,
             first_bytes: VecDeque::new(),

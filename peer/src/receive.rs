@@ -103,7 +103,12 @@ impl Engine {
         let Some(entry) = self.store.object_mut(&object) else {
             return;
         };
-        let mut starved = false;
+        // Somebody got it: an origin that failed before answers again.
+        let mut starved = entry.failures > 0;
+        if starved {
+            entry.failures = 0;
+            entry.retry_at = entry.retry_at.min(now);
+        }
         for run in entry.runs.iter_mut().filter(|run| run.starved) {
             run.repair_at = run.repair_at.min(now);
             run.starved = false;
@@ -438,6 +443,7 @@ impl Engine {
         {
             object.total_len = total_len;
         }
+        self.retry_now(now);
     }
 
     pub(crate) fn on_origin_data(&mut self, fetch: FetchId, bytes: &Bytes, now: Instant) {
@@ -565,8 +571,25 @@ impl Engine {
         Some(open.object)
     }
 
+    /// The origin answers: what it failed to give before is asked for again at once.
+    fn retry_now(&mut self, now: Instant) {
+        if core::mem::take(&mut self.origin.fails) == 0 {
+            return;
+        }
+        for id in self.store.incomplete() {
+            if let Some(object) = self.store.object_mut(&id)
+                && object.failures > 0
+            {
+                object.failures = 0;
+                object.retry_at = now;
+                self.consider(id, now);
+            }
+        }
+    }
+
     fn retry_later(&mut self, id: ObjectId, failure: OriginFailure, now: Instant) {
         self.counters.origin_failures += 1;
+        self.origin.fails += 1;
         let Some(object) = self.store.object_mut(&id) else {
             return;
         };
