@@ -6,6 +6,7 @@ use super::player::Player;
 use super::server::{Session, share_of};
 use super::{Event, SCALE, START_US, World};
 use crate::instance::Viewer as Drawn;
+use crate::oracle::Nat;
 use crate::scenario::Settings;
 use shoal_peer::{ByteRange, Config, Engine, FallbackReason, Input, Output, RequestId};
 use shoal_wire::peer_message::PeerMessage;
@@ -302,6 +303,7 @@ impl World<'_> {
         state.player.next = Some(msn + 1);
         if let Some(object) = self.origin.object(object_id(state.asked_rendition, msn))
             && state.joined_at + self.settled_us < object.published_at
+            && self.instance.viewers[viewer as usize].class != Nat::Blocked
         {
             let delay = self.now - object.published_at;
             let sample = (msn as u32, u32::try_from(delay).unwrap_or(u32::MAX));
