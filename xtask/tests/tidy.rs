@@ -19,10 +19,11 @@ const IMPURE_PATHS: [&str; 6] =
     ["std::time", "std::net", "std::thread", "std::sync", "tokio::", "extern crate std"];
 
 /// Which crates of the workspace each may use in what it ships: the arrows of the design.
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 7] = [
     ("wire", &[]),
     ("tracker", &["shoal-wire"]),
     ("peer", &["shoal-wire"]),
+    ("sim", &["shoal-wire", "shoal-tracker", "shoal-peer"]),
     ("server", &["shoal-wire", "shoal-tracker"]),
     ("peer-agent", &["shoal-wire", "shoal-peer"]),
     ("xtask", &[]),
@@ -168,6 +169,14 @@ fn the_two_cores_do_not_know_each_other() {
     let all = ["dependencies", "dev-dependencies", "build-dependencies"];
     assert!(!dependencies("tracker", &all).contains("shoal-peer"));
     assert!(!dependencies("peer", &all).contains("shoal-tracker"));
+}
+
+#[test]
+fn nothing_knows_the_simulator() {
+    let all = ["dependencies", "dev-dependencies", "build-dependencies"];
+    for (folder, _) in ARROWS {
+        assert!(!dependencies(folder, &all).contains("shoal-sim"), "{folder} depends on sim");
+    }
 }
 
 #[test]
