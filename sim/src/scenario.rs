@@ -175,10 +175,9 @@ impl Scenario {
         let mut table: toml::Table = toml::from_str(DEFAULTS).context("the defaults")?;
         let own: toml::Table = toml::from_str(&text).with_context(|| format!("in {name}"))?;
         table.extend(own);
-        let description = match table.remove("description") {
-            Some(toml::Value::String(text)) => text,
-            _ => String::new(),
-        };
+        let description = table.remove("description");
+        let description = description.as_ref().and_then(toml::Value::as_str).unwrap_or_default();
+        let description = description.to_owned();
         let settings = settings(&table).with_context(|| format!("in {name}"))?;
         Ok(Self { name: name.to_owned(), description, settings, table })
     }
