@@ -7,7 +7,7 @@
 //! what a round of rebalancing takes.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use shoal_tracker::{Config, Input, Output, Place, Profile, Published, Tracker};
+use shoal_tracker::{Config, Input, Mapping, Output, Place, Profile, Published, Tracker};
 use shoal_wire::tracker_message::{LinkState, Report};
 use shoal_wire::{BitRate, ByteSize, Epoch, Instant, ObjectId, PeerId, RenditionId, ShareMode};
 use std::hint::black_box;
@@ -119,6 +119,7 @@ impl World {
             upload_cap: Some(BitRate::from_bps(upload * 1_000_000)),
             links_max: 32,
             place,
+            mapping: Mapping::Unknown,
         };
         let id = self.next;
         self.next += 1;

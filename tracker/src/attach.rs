@@ -8,8 +8,8 @@
 //! Strong interior nodes may take the place of a leaf, or of a clearly weaker interior node, which
 //! moves down: so strong peers end up high and the trees stay flat.
 
-use crate::input::Place;
-use crate::peers::PeerIx;
+use crate::input::{Mapping, Place};
+use crate::peers::{Peer, PeerIx};
 use crate::places::{CLASS_STRONG, Queue, scatter};
 use crate::shared::Core;
 use crate::swarm::Swarm;
@@ -68,6 +68,8 @@ const TRIP_SUBNET_US: u32 = 2_000;
 pub(crate) const NEW_LINK_US: u32 = 30_000;
 /// The same between two peers of which every link failed so far.
 const HARD_LINK_US: u32 = 2_000_000;
+/// What a doubtful way through address translation costs.
+const NAT_US: u32 = 60_000;
 /// What displacing a leaf costs: one more change of a parent.
 const DISPLACE_US: u32 = 20_000;
 /// What pushing a weaker interior node down costs: it delays all that is below it.
@@ -108,10 +110,19 @@ impl Core {
                     * u64::from(below.unreachability())
                     * u64::from(above.unreachability())
                     / 1_000_000;
-                let hard = u32::try_from(hard).unwrap_or(HARD_LINK_US);
+                let hard = u32::try_from(hard).unwrap_or(HARD_LINK_US) + nat_us(below, above);
                 distance_us(below.place, above.place) + NEW_LINK_US + hard
             }
         }
+    }
+}
+
+/// What address translation makes of a new link: a symmetric peer should go where it will be let
+/// in, and others leave room there.
+fn nat_us(below: &Peer, above: &Peer) -> u32 {
+    match (below.mapping, above.takes_symmetric) {
+        (Mapping::Symmetric, None) | (Mapping::Stable, Some(true)) => NAT_US,
+        (Mapping::Symmetric | Mapping::Stable | Mapping::Unknown, _) => 0,
     }
 }
 

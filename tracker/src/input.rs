@@ -16,6 +16,21 @@ pub struct Profile {
     pub links_max: u16,
     /// Where it is, as far as the server can see.
     pub place: Place,
+    /// How its address is translated, as far as the server can see.
+    pub mapping: Mapping,
+}
+
+/// Whether a peer has one public address for all others (RFC 4787, 4.1), as two STUN servers show
+/// (RFC 5780). Whom it lets in shows only when links open, or do not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mapping {
+    /// Nobody has looked.
+    #[default]
+    Unknown,
+    /// One for all.
+    Stable,
+    /// Another for each: two such peers never connect, and one such with some of the others only.
+    Symmetric,
 }
 
 /// Where a peer is. Equal values mean near; zero means unknown and is near to nothing.

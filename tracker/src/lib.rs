@@ -32,7 +32,7 @@ mod view;
 pub use audit::Fault;
 pub use config::Config;
 pub use engine::Tracker;
-pub use input::{Input, Place, Profile, Published};
+pub use input::{Input, Mapping, Place, Profile, Published};
 pub use output::Output;
 pub use shared::Counts;
 pub use view::{SwarmView, View};

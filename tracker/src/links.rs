@@ -4,6 +4,7 @@
 //! Rule: both ends hold the same entry. Links are scarce, so no peer gets more than its limit; one
 //! that no edge uses stays open as a backup until its room is needed.
 
+use crate::input::Mapping;
 use crate::output::Output;
 use crate::peers::{Peer, PeerIx};
 use crate::shared::Core;
@@ -125,6 +126,10 @@ impl Core {
         if below.link(parent).is_some() {
             return true;
         }
+        let barred = below.is_barred_from(above) || above.is_barred_from(below);
+        if barred || below.is_hopeless(self.now) || above.is_hopeless(self.now) {
+            return false;
+        }
         !below.has_failed_with(above.id, self.now)
             && !above.has_failed_with(below.id, self.now)
             && below.room(|link| self.is_idle(link)) >= 1
@@ -230,8 +235,7 @@ impl Core {
         let Some(link) = self.peers.peer(a).link(b) else { return };
         if !link.open {
             self.counts.links_up += 1;
-            self.peers.peer_mut(a).count_outcome(true);
-            self.peers.peer_mut(b).count_outcome(true);
+            self.count_outcome(a, b, true);
         }
         for (peer, other) in [(a, b), (b, a)] {
             let link = self.peers.peer_mut(peer).link_mut(other).expect("both ends have it");
@@ -261,10 +265,24 @@ impl Core {
         };
         if down == Down::Failed {
             self.counts.links_failed += 1;
-            self.peers.peer_mut(a).count_outcome(false);
-            self.peers.peer_mut(b).count_outcome(false);
+            self.count_outcome(a, b, false);
         }
         self.remember_pair(a, b, memory);
+    }
+
+    /// Learns from a link that opened, or did not. What lets one symmetric peer in lets all in.
+    fn count_outcome(&mut self, a: PeerIx, b: PeerIx, opened: bool) {
+        let now = self.now;
+        for (peer, other) in [(a, b), (b, a)] {
+            let other = self.peers.peer(other);
+            let tells = other.mapping == Mapping::Symmetric && !other.is_hopeless(now);
+            let peer = self.peers.peer_mut(peer);
+            peer.count_outcome(opened);
+            if tells && (opened || peer.takes_symmetric.is_none()) {
+                peer.takes_symmetric = Some(opened);
+            }
+            peer.lose_hope(now);
+        }
     }
 
     /// Leaves a pair alone for a while.

@@ -2,12 +2,13 @@
 //!
 //! Rule: an index is used again only after every link and membership of its former holder is gone.
 
-use crate::input::{Place, Profile};
+use crate::input::{Mapping, Place, Profile};
 use crate::links::{Failed, Link};
 use crate::stamp::Stamp;
 use crate::tree::MemberIx;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::time::Duration;
 use shoal_wire::tracker_message::Edge;
 use shoal_wire::{BitRate, PeerId, ShareMode};
 
@@ -39,6 +40,11 @@ pub(crate) struct Watch {
     pub(crate) member: MemberIx,
 }
 
+/// Links that fail before it is given up to open any: a peer behind a firewall, not bad luck.
+const HOPELESS_FAILED_MIN: u8 = 8;
+/// Time until it is tried again.
+const HOPELESS_TIME: Duration = Duration::from_secs(60);
+
 /// Complaints that a parent is late.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Lateness {
@@ -63,6 +69,11 @@ pub(crate) struct Peer {
     /// Links with others that opened, and that did not; both are halved together when large.
     pub(crate) links_opened: u8,
     pub(crate) links_failed: u8,
+    pub(crate) mapping: Mapping,
+    /// Whether a peer with a symmetric mapping has connected to it, if one has tried.
+    pub(crate) takes_symmetric: Option<bool>,
+    /// Nothing opened for so long that nothing is tried until then.
+    hopeless_until: Stamp,
     cap_kbps: u32,
     learned_kbps: u32,
     pub(crate) joined: Stamp,
@@ -85,6 +96,9 @@ impl Peer {
             links_max: u8::try_from(profile.links_max).unwrap_or(u8::MAX).min(links_max),
             links_opened: 0,
             links_failed: 0,
+            mapping: profile.mapping,
+            takes_symmetric: None,
+            hopeless_until: Stamp::ZERO,
             cap_kbps: profile.upload_cap.map_or(u32::MAX, kbps),
             learned_kbps: 0,
             joined: now,
@@ -94,6 +108,24 @@ impl Peer {
             watches: Vec::new(),
             resume: Vec::new(),
         }
+    }
+
+    /// Whether links with it are not worth trying for now.
+    pub(crate) fn is_hopeless(&self, now: Stamp) -> bool {
+        self.hopeless_until > now
+    }
+
+    /// Gives up for a while on one with which no link ever opened.
+    pub(crate) fn lose_hope(&mut self, now: Stamp) {
+        if self.links_opened == 0 && self.links_failed >= HOPELESS_FAILED_MIN {
+            self.hopeless_until = now.after(HOPELESS_TIME);
+        }
+    }
+
+    /// Whether it cannot connect to the other, as far as is known.
+    pub(crate) fn is_barred_from(&self, other: &Self) -> bool {
+        self.mapping == Mapping::Symmetric
+            && (other.mapping == Mapping::Symmetric || other.takes_symmetric == Some(false))
     }
 
     /// Whether it takes part in swarms.

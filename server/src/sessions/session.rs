@@ -7,7 +7,7 @@ use super::hub::digest_text;
 use super::{Command, Joining, Refused, SessionEntry};
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
 use futures_util::SinkExt;
-use shoal_tracker::{Place, Profile};
+use shoal_tracker::{Mapping, Place, Profile};
 use shoal_wire::tracker_message::{RefuseCode, WANT_DIGESTS_MAX};
 use shoal_wire::{ClientMessage, PROTOCOL, PeerId, ServerMessage, StreamName};
 use std::net::{IpAddr, SocketAddr};
@@ -107,7 +107,13 @@ fn joining(
         let message = format!("the hello is for `{stream}`, the socket for `{path_stream}`");
         return Err(Refused { code: RefuseCode::UnknownStream, message });
     }
-    let profile = Profile { share, upload_cap, links_max, place: place(address.ip()) };
+    let profile = Profile {
+        share,
+        upload_cap,
+        links_max,
+        place: place(address.ip()),
+        mapping: Mapping::Unknown,
+    };
     Ok(Joining { stream, profile, resume, outbox, reply })
 }
 

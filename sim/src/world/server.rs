@@ -5,8 +5,9 @@
 use super::net::{Dir, LinkState, peer_id, viewer_of};
 use super::{Event, SCALE, World};
 use crate::instance::{Role, Viewer as Drawn};
+use crate::oracle::Nat;
 use shoal_peer::Input as PeerInput;
-use shoal_tracker::{Input, Output, Place, Profile, Tracker};
+use shoal_tracker::{Input, Mapping, Output, Place, Profile, Tracker};
 use shoal_wire::tracker_message::LostReason;
 use shoal_wire::{
     BitRate, ByteSize, ClientMessage, Digest, ObjectId, PROTOCOL, PeerMessage, RenditionId,
@@ -401,6 +402,11 @@ fn profile(drawn: &Drawn) -> Profile {
         upload_cap: None,
         links_max: drawn.links_max,
         place: Place { subnet: drawn.subnet, asn: drawn.asn, country: drawn.country },
+        mapping: match drawn.class {
+            Nat::Symmetric => Mapping::Symmetric,
+            Nat::Blocked => Mapping::Unknown,
+            Nat::Open | Nat::AddressRestricted | Nat::PortRestricted => Mapping::Stable,
+        },
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::world::{VIDEO, World, profile};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use shoal_tracker::{Input, Output, Place, Profile, Published};
+use shoal_tracker::{Input, Mapping, Output, Place, Profile, Published};
 use shoal_wire::tracker_message::{Edge, LinkState, LostReason, NeighbourReport, Report};
 use shoal_wire::{BitRate, ByteSize, Epoch, ObjectId, PeerId, RenditionId, ShareMode, Substream};
 use std::time::Duration;
@@ -43,6 +43,7 @@ impl Dice {
                 asn: self.one_of(&[0, 7]),
                 country: 3,
             },
+            mapping: self.one_of(&[Mapping::Unknown, Mapping::Stable, Mapping::Symmetric]),
         }
     }
 

@@ -1,7 +1,7 @@
 //! A small world around a tracker: it opens the links that are asked for, and keeps what each peer
 //! was told. It checks the tracker's own tables and the peers' view after every event.
 
-use shoal_tracker::{Config, Input, Output, Place, Profile, Published, Tracker};
+use shoal_tracker::{Config, Input, Mapping, Output, Place, Profile, Published, Tracker};
 use shoal_wire::tracker_message::LinkState;
 use shoal_wire::{
     BitRate, ByteSize, Epoch, Instant, ObjectId, PeerId, RenditionId, ShareMode, Substream,
@@ -38,7 +38,13 @@ pub(crate) struct World {
 
 /// A peer that shares, somewhere unknown.
 pub(crate) fn profile() -> Profile {
-    Profile { share: ShareMode::Share, upload_cap: None, links_max: 32, place: Place::default() }
+    Profile {
+        share: ShareMode::Share,
+        upload_cap: None,
+        links_max: 32,
+        place: Place::default(),
+        mapping: Mapping::Unknown,
+    }
 }
 
 /// A peer with a cap on its upload.
