@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+mod answer;
 mod children;
 mod chunk_set;
 mod clock;
