@@ -2,7 +2,7 @@
 //!
 //! Rule: the deadline errs early, never late. It is the moment the first byte was handed over plus
 //! the media duration handed over since, restarted on a seek; it assumes that playback began at
-//! once and runs at normal speed. It does not see the real playhead.
+//! once and runs at normal speed. Where the shell sees the real playhead, that is believed instead.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -83,6 +83,31 @@ impl Clocks {
         began
     }
 
+    /// The player that asked for segment `msn`, or for the one before it, needs it at `at`. False
+    /// if there is none.
+    pub(crate) fn playhead(&mut self, msn: u64, at: Instant) -> bool {
+        let known =
+            self.players.iter_mut().find(|p| p.newest_msn == msn || p.newest_msn + 1 == msn);
+        let Some(player) = known else {
+            return false;
+        };
+        // Counted anew from here; the clock knows nothing before its epoch.
+        let back = if player.newest_msn == msn { Duration::ZERO } else { player.newest_len };
+        let anchor = at.saturating_sub(back);
+        player.anchor = Some(anchor);
+        player.before = Duration::ZERO;
+        if player.newest_msn != msn {
+            player.newest_len = at - anchor;
+        }
+        true
+    }
+
+    /// When the player that asked for segment `msn` last needs it.
+    pub(crate) fn asked(&self, msn: u64) -> Option<Instant> {
+        let player = self.players.iter().find(|p| p.newest_msn == msn)?;
+        Some(player.anchor? + player.before)
+    }
+
     /// When the earliest player will need segment `msn`, which it has not asked for yet, if
     /// segments last `len`.
     pub(crate) fn expected(&self, msn: u64, len: Duration, now: Instant) -> Option<Instant> {
@@ -158,6 +183,22 @@ mod tests {
         clocks.handed(1, at(0));
         assert_eq!(clocks.request(2, LEN, at(20)), Need::At(at(20)));
         assert_eq!(clocks.request(3, LEN, at(20)), Need::At(at(22)));
+    }
+
+    #[test]
+    fn a_playhead_that_is_seen_is_believed() {
+        let mut clocks = Clocks::default();
+        assert!(!clocks.playhead(10, at(100)), "nobody asked for it");
+        clocks.request(10, LEN, at(100));
+        clocks.handed(10, at(100));
+        // It stood for three seconds before it began.
+        assert!(clocks.playhead(11, at(105)));
+        assert_eq!(clocks.request(11, LEN, at(101)), Need::At(at(105)));
+        assert_eq!(clocks.asked(11), Some(at(105)));
+        assert!(clocks.playhead(11, at(103)), "it jumped");
+        assert_eq!(clocks.asked(11), Some(at(103)));
+        assert_eq!(clocks.expected(12, LEN, at(101)), Some(at(105)));
+        assert_eq!(clocks.asked(10), None);
     }
 
     #[test]

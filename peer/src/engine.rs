@@ -110,6 +110,9 @@ impl Engine {
                 self.on_request(id, object, range, duration, now);
             }
             Input::CancelRequest { id } => self.on_cancel_request(id),
+            Input::Playhead { rendition, msn, needed_in } => {
+                self.on_playhead(rendition, msn, now + needed_in);
+            }
             Input::StopWatching { rendition } => self.on_stop_watching(rendition),
             Input::Share { share, upload_cap } => self.on_share(share, upload_cap, now),
             Input::ServerConnected => self.session.connected(),

@@ -70,6 +70,27 @@ impl Engine {
         rendition.clocks.request(object.msn, len, now)
     }
 
+    /// The player needs segment `msn` at `at`, and what it asked for after it accordingly.
+    pub(crate) fn on_playhead(&mut self, rendition: RenditionId, msn: u64, at: Instant) {
+        let Some(state) = self.renditions.get_mut(&rendition) else {
+            return;
+        };
+        if !state.clocks.playhead(msn, at) {
+            return;
+        }
+        let asked: Vec<_> = self.requests.values().map(|request| request.object).collect();
+        for object in asked {
+            let needed = self.renditions.get(&rendition).and_then(|r| r.clocks.asked(object.msn));
+            if object.rendition == rendition
+                && let Some(needed) = needed
+                && let Some(entry) = self.store.object_mut(&object)
+                && entry.deadline.is_some()
+            {
+                entry.deadline = Some(needed);
+            }
+        }
+    }
+
     /// The digest of a requested object comes with the plan or from a neighbour; where it does
     /// not, the server is asked for it.
     fn ask_for_digest(&mut self, object: ObjectId) {

@@ -57,6 +57,7 @@ pub(crate) const fn may_hasten(input: &Input) -> bool {
         },
         Input::LinkBuffered { .. } | Input::OriginData { .. } | Input::Tick => false,
         Input::Request { .. }
+        | Input::Playhead { .. }
         | Input::CancelRequest { .. }
         | Input::StopWatching { .. }
         | Input::Share { .. }
