@@ -206,6 +206,16 @@ impl Tree {
         self.last_root
     }
 
+    /// Roots, the oldest first.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = MemberIx> + '_ {
+        let mut next = self.first_root;
+        core::iter::from_fn(move || {
+            let root = next?;
+            next = self.node(root).next.some();
+            Some(root)
+        })
+    }
+
     /// Children, the strongest first.
     pub(crate) fn children(&self, member: MemberIx) -> impl Iterator<Item = MemberIx> + '_ {
         let mut next = self.node(member).first;

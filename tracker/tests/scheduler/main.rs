@@ -1,6 +1,7 @@
 //! The tracker in a small world of peers: stories, convergence, random events.
 
 mod convergence;
+mod forest;
 mod random;
 mod traces;
 mod world;
