@@ -184,6 +184,9 @@ pub enum ClientMessage {
         upload_cap: Option<BitRate>,
         /// Most links that this peer keeps open.
         links_max: u16,
+        /// Whether it had better make the offers of its links: a browser's open sooner that way.
+        #[serde(default)]
+        offers: bool,
         /// Set when it was connected before.
         resume: Option<Resume>,
     },

@@ -295,6 +295,7 @@ impl StreamTask {
                     share: self.settings.share,
                     upload_cap: self.settings.upload_cap,
                     links_max: Config::default().links_max,
+                    offers: false,
                     resume: self.engine.resume(),
                 };
                 self.outside.tell(hello);

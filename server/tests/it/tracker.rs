@@ -85,6 +85,7 @@ fn hello(stream: &str, protocol: u32) -> ClientMessage {
         share: ShareMode::Share,
         upload_cap: None,
         links_max: 8,
+        offers: false,
         resume: None,
     }
 }
