@@ -1,4 +1,4 @@
-//! `cargo xtask`: what a developer of Shoal runs: `check`, `test`, `bench` and `demo`.
+//! `cargo xtask`: what a developer of Shoal runs: `check`, `test`, `bench`, `web` and `demo`.
 //!
 //! Rule: whatever the continuous integration runs is one of these commands, so that it runs the
 //! same on any machine. It builds and starts the product; it is no part of it.
@@ -8,6 +8,7 @@ mod check;
 mod demo;
 mod shell;
 mod suite;
+mod web;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -28,6 +29,8 @@ enum Task {
     Test(suite::Args),
     /// The criterion benchmarks of all crates.
     Bench(bench::Args),
+    /// The browser's part: the engine as WASM, the SDK and the pages, into `web-demo/dist`.
+    Web(web::Args),
     /// A live event on this machine: server, agents and real players, with the figures measured.
     Demo(Box<demo::args::Args>),
     /// One viewer's recorder (the demo starts these itself).
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Task::Check => check::run(),
         Task::Test(args) => suite::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Web(args) => web::run(args),
         Task::Demo(args) => demo::run(&args),
         Task::Recorder(args) => demo::recorder::run(&args),
         Task::Reader(args) => demo::player::reader::run(&args),
