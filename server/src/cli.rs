@@ -4,7 +4,7 @@
 
 use crate::config::{Config, ConfigError, DEMO_STREAM, IngestKey, Layer, StreamConfig};
 use clap::{CommandFactory, Parser, Subcommand};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// Origin and tracker of a peer-assisted CDN for live HLS.
@@ -126,16 +126,40 @@ pub fn dev_banner(config: &Config, listen: SocketAddr, admin: Option<SocketAddr>
         );
         line("watch", format!("shoal-agent play http://{listen}/live/{name}/index.m3u8"));
         line("player", format!("http://{listen}/live/{name}/index.m3u8"));
+        line("page", page_url(listen, name.as_str()));
     }
     if config.demo.channel {
         let url = format!("http://{listen}/live/{DEMO_STREAM}/index.m3u8");
         line("demo", format!("shoal-agent play {url}"));
         line("player", url);
+        line("page", page_url(listen, DEMO_STREAM));
     }
     if let Some(admin) = admin {
+        line("dashboard", dashboard_url(admin));
         line("status", format!("http://{admin}/status"));
     }
     text
+}
+
+/// The viewer's page of a stream.
+pub(crate) fn page_url(listen: SocketAddr, stream: &str) -> String {
+    format!("http://{}/watch/{stream}", reachable(listen))
+}
+
+/// The operator's page.
+pub(crate) fn dashboard_url(admin: SocketAddr) -> String {
+    format!("http://{}/admin", reachable(admin))
+}
+
+/// Where this machine finds what listens everywhere.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let mut at = listen;
+    match listen {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => at.set_ip(Ipv4Addr::LOCALHOST.into()),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => at.set_ip(Ipv6Addr::LOCALHOST.into()),
+        SocketAddr::V4(_) | SocketAddr::V6(_) => {}
+    }
+    at
 }
 
 #[cfg(test)]
@@ -201,5 +225,9 @@ mod tests {
         assert!(text.contains("http://127.0.0.1:8080/publish/k1/cam/index.m3u8"), "{text}");
         assert!(text.contains("shoal-agent play http://127.0.0.1:8080/live/cam/index.m3u8"));
         assert!(text.contains("http://127.0.0.1:9090/status"));
+        assert!(text.contains("http://127.0.0.1:8080/watch/cam\n"), "{text}");
+        assert!(text.contains("http://127.0.0.1:9090/admin\n"), "{text}");
+        let everywhere = ([0, 0, 0, 0], 80).into();
+        assert_eq!(page_url(everywhere, "cam"), "http://127.0.0.1:80/watch/cam");
     }
 }

@@ -5,7 +5,9 @@
 mod admin;
 mod auth;
 mod body;
+mod dashboard;
 mod ingest;
+mod pages;
 mod playback;
 mod push_path;
 mod range;
@@ -14,15 +16,23 @@ mod tracker_socket;
 pub(crate) use admin::Readiness;
 pub(crate) use ingest::IngestState;
 
+use crate::dashboard::Dashboard;
 use crate::metrics::Metrics;
-use crate::net::ListenerMeter;
+use crate::net::{Account, ListenerMeter};
 use crate::origin::Origin;
+use crate::pages::Pages;
 use crate::sessions::SessionEntry;
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, Method, StatusCode, header};
-use axum::routing::{any, get};
+use axum::middleware::from_fn;
+use axum::routing::{any, get, post};
+use shoal_wire::StreamName;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 use tower_http::cors::{Any, CorsLayer};
 
 /// Everything that request handlers share.
@@ -34,6 +44,10 @@ pub(crate) struct Shared {
     pub(crate) sessions: SessionEntry,
     pub(crate) ingest: IngestState,
     pub(crate) readiness: Readiness,
+    pub(crate) pages: Arc<Pages>,
+    pub(crate) dashboard: Arc<Dashboard>,
+    /// Cancelled when the server stops: answers without an end then end.
+    pub(crate) stop: CancellationToken,
 }
 
 /// The counters of each listener.
@@ -43,6 +57,25 @@ pub(crate) struct Meters {
     pub(crate) mirror: Arc<ListenerMeter>,
     pub(crate) ingest: Arc<ListenerMeter>,
     pub(crate) admin: Arc<ListenerMeter>,
+    /// Bytes written on the public listener for each stream: media, playlists, tracker, heads.
+    streams: BTreeMap<StreamName, Arc<AtomicU64>>,
+}
+
+impl Meters {
+    pub(crate) fn new(streams: impl Iterator<Item = StreamName>) -> Self {
+        Self { streams: streams.map(|name| (name, Arc::default())).collect(), ..Self::default() }
+    }
+
+    /// What a stream's bytes count for.
+    fn stream(&self, name: &str) -> Account {
+        let counter = name.parse().ok().and_then(|name: StreamName| self.streams.get(&name));
+        counter.map_or(Account::None, |counter| Account::Stream(Arc::clone(counter)))
+    }
+
+    /// Bytes written for a stream so far.
+    pub(crate) fn stream_bytes(&self, name: &StreamName) -> u64 {
+        self.streams.get(name).map_or(0, |counter| ListenerMeter::read(counter))
+    }
 }
 
 /// Which of a server's faces playback is served on.
@@ -59,7 +92,8 @@ pub(crate) fn public(shared: &Shared, ingest: bool) -> Router {
     let tracker = Router::new()
         .route("/live/{stream}/tracker", get(tracker_socket::upgrade))
         .with_state(shared.clone());
-    let mut router = playback_routes(shared, Face::Public).merge(tracker);
+    let mut router =
+        playback_routes(shared, Face::Public).merge(tracker).merge(pages_routes(shared));
     if ingest {
         router = router.merge(ingest_routes(shared));
     }
@@ -83,8 +117,29 @@ pub(crate) fn admin(shared: &Shared) -> Router {
         .route("/healthz", get(admin::healthz))
         .route("/readyz", get(admin::readyz))
         .route("/status", get(admin::status))
+        .route("/admin/events", get(dashboard::events))
+        .route("/admin/streams/{stream}/peers", post(dashboard::switch_peers))
+        .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
         .with_state(shared.clone());
-    finish(router)
+    let pages = Router::new()
+        .route("/admin", get(pages::add_slash))
+        .route("/admin/", get(pages::operator))
+        .route("/admin/{*file}", get(pages::operator_asset))
+        .layer(from_fn(pages::as_page))
+        .with_state(shared.clone());
+    finish(router.merge(pages))
+}
+
+/// The viewer's page and what it loads; other sites may load the SDK from here.
+fn pages_routes(shared: &Shared) -> Router {
+    let assets = Router::new().route("/web/{*file}", get(pages::asset)).layer(cors());
+    Router::new()
+        .route("/watch/{stream}", get(pages::add_slash))
+        .route("/watch/{stream}/", get(pages::viewer))
+        .route("/watch/{stream}/source", get(pages::source))
+        .merge(assets)
+        .layer(from_fn(pages::as_page))
+        .with_state(shared.clone())
 }
 
 fn playback_routes(shared: &Shared, face: Face) -> Router {
@@ -130,6 +185,9 @@ fn cors() -> CorsLayer {
 
 /// How long a browser may remember that it may ask: two hours is the most that Chromium takes.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(7200);
+
+/// Most bytes of what the operator sends: a switch.
+const ADMIN_BODY_BYTES_MAX: usize = 1024;
 
 /// A header that Shoal adds.
 const fn shoal_header(name: &'static str) -> HeaderName {

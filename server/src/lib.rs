@@ -5,19 +5,23 @@
 
 pub mod cli;
 pub mod config;
+mod dashboard;
 mod demo;
 mod http;
 mod metrics;
 mod net;
 mod origin;
+mod pages;
 mod process;
 mod sessions;
 
 use config::{Config, DEMO_STREAM};
+use dashboard::Dashboard;
 use http::{IngestState, Meters, Readiness, Shared};
 use metrics::Metrics;
 use net::{Listener, ListenerMeter, Service};
 use origin::Origin;
+use pages::Pages;
 use serde::Serialize;
 use sessions::{Hub, SessionEntry};
 use std::net::SocketAddr;
@@ -133,20 +137,24 @@ impl Server {
         let shared = Shared {
             origin: Arc::clone(&origin),
             metrics,
-            meters: Arc::new(Meters::default()),
+            meters: Arc::new(Meters::new(origin.streams().map(|stream| stream.name.clone()))),
             sessions: sessions.clone(),
             ingest: IngestState::new(config),
             readiness: Readiness::default(),
+            pages: Arc::new(Pages::built_in()),
+            dashboard: Dashboard::new(),
+            stop: CancellationToken::new(),
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(Hub::new(sessions.clone()).run(inbox, news_inbox));
         tasks.spawn(Arc::clone(&origin).keep_settling());
+        tasks.spawn(Arc::clone(&shared.dashboard).run(sources(&shared)));
         if config.demo.channel
             && let Some(stream) = origin.stream(DEMO_STREAM)
         {
             tasks.spawn(demo::run(Arc::clone(stream)));
         }
-        let (stop, connections) = (CancellationToken::new(), TaskTracker::new());
+        let (stop, connections) = (shared.stop.clone(), TaskTracker::new());
         for (listener, service) in services(listeners, &shared, config) {
             tasks.spawn(listener.serve(service, connections.clone(), stop.clone()));
         }
@@ -162,6 +170,13 @@ impl Server {
             admin = ?ports.admin_listen,
             "listening"
         );
+        for stream in shared.origin.streams() {
+            let page = cli::page_url(ports.listen, stream.name.as_str());
+            tracing::info!(stream = %stream.name, page, "the viewer's page");
+        }
+        if let Some(admin) = ports.admin_listen {
+            tracing::info!(dashboard = cli::dashboard_url(admin), "the operator's page");
+        }
         shared.readiness.set(true);
         let readiness = shared.readiness;
         let entry = Shutdown { readiness, stop, sessions, connections, tasks };
@@ -187,6 +202,16 @@ impl Server {
             tracing::info!(open = connections.len(), "connections are cut");
         }
         tasks.shutdown().await;
+    }
+}
+
+/// What the operator's page is made of.
+fn sources(shared: &Shared) -> dashboard::Sources {
+    dashboard::Sources {
+        origin: Arc::clone(&shared.origin),
+        metrics: Arc::clone(&shared.metrics),
+        meters: Arc::clone(&shared.meters),
+        sessions: shared.sessions.clone(),
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) struct Metrics {
     pub(crate) hash_mismatches: IntCounter,
     pub(crate) links: IntCounterVec,
     pub(crate) plan_changes: IntCounter,
+    pub(crate) peers_enabled: IntGaugeVec,
     pub(crate) bans: IntCounter,
     pub(crate) ingest_bytes: IntCounter,
     pub(crate) ingest_uploads: IntCounter,
@@ -69,6 +70,7 @@ impl Metrics {
         let build = make.register(IntGaugeVec::new(build, &["version"]));
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let peers = Opts::new("shoal_peers", "Viewers with a tracker session.");
+        let enabled = Opts::new("shoal_peers_enabled", "Whether viewers may use peers.");
         let connections = Opts::new("shoal_connections", "Open connections.");
         let rebuffer = "Time that viewers' players waited after start-up, as they report it.";
         Self {
@@ -99,6 +101,7 @@ impl Metrics {
             links: make.counters("shoal_links_total", "What became of links.", "state"),
             plan_changes: make
                 .counter("shoal_plan_changes_total", "Changes of a parent, as sent to viewers."),
+            peers_enabled: make.register(IntGaugeVec::new(enabled, &["stream"])),
             bans: make.counter("shoal_bans_total", "Viewers found guilty of bad chunks."),
             ingest_bytes: make.counter("shoal_ingest_bytes_total", "Bytes pushed by encoders."),
             ingest_uploads: make
@@ -130,6 +133,7 @@ impl Metrics {
             ("media", egress.media_bytes),
             ("playlist", egress.playlist_bytes),
             ("control", egress.control_bytes),
+            ("page", egress.page_bytes),
             ("other", egress.other_bytes),
         ] {
             raise(&self.egress_bytes.with_label_values(&[kind]), bytes);
@@ -162,6 +166,8 @@ pub(crate) struct Egress {
     pub(crate) media_bytes: u64,
     pub(crate) playlist_bytes: u64,
     pub(crate) control_bytes: u64,
+    /// Answers to requests for pages, heads included: what a site would serve beside any player.
+    pub(crate) page_bytes: u64,
     /// Heads, other answers.
     pub(crate) other_bytes: u64,
 }
@@ -172,8 +178,9 @@ impl Egress {
         let playlist_bytes = ListenerMeter::read(&meter.playlist_bytes);
         let control_bytes = ListenerMeter::read(&meter.control_bytes);
         let socket_bytes = ListenerMeter::read(&meter.sent_bytes);
-        let known = media_bytes + playlist_bytes + control_bytes;
+        let page_bytes = ListenerMeter::read(&meter.page_bytes);
+        let known = media_bytes + playlist_bytes + control_bytes + page_bytes;
         let other_bytes = socket_bytes.saturating_sub(known);
-        Self { socket_bytes, media_bytes, playlist_bytes, control_bytes, other_bytes }
+        Self { socket_bytes, media_bytes, playlist_bytes, control_bytes, page_bytes, other_bytes }
     }
 }

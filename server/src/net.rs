@@ -4,4 +4,4 @@ mod listener;
 mod meter;
 
 pub(crate) use listener::{Listener, Service};
-pub(crate) use meter::{ConnectionMeter, ListenerMeter};
+pub(crate) use meter::{Account, ConnectionMeter, ListenerMeter};

@@ -4,10 +4,12 @@
 //! (`session`). Between them are bounded queues and nothing shared.
 
 mod hub;
+mod links;
 mod session;
 mod swarm;
 
 pub(crate) use hub::Hub;
+pub(crate) use links::Links;
 pub(crate) use session::serve;
 pub(crate) use swarm::SwarmStatus;
 
@@ -15,7 +17,7 @@ use crate::config::TrackerConfig;
 use crate::metrics::Metrics;
 use crate::origin::Origin;
 use axum::extract::ws::Utf8Bytes;
-use shoal_tracker::Profile;
+use shoal_tracker::{Forest, Profile};
 use shoal_wire::tracker_message::{RefuseCode, Resume};
 use shoal_wire::{ClientMessage, PeerId, StreamName};
 use std::sync::Arc;
@@ -47,6 +49,10 @@ enum Command {
     Leave { stream: StreamName, peer: PeerId },
     /// The operator asks.
     Status { reply: oneshot::Sender<Vec<SwarmStatus>> },
+    /// The operator looks at the trees of every stream's largest rendition.
+    Forests { reply: oneshot::Sender<Vec<(StreamName, Forest)>> },
+    /// The operator switches a stream's peers off, or on again; the answer is whether it exists.
+    Peers { stream: StreamName, enabled: bool, reply: oneshot::Sender<bool> },
     /// The server stops: send everybody away.
     Stop { reply: oneshot::Sender<()> },
 }
@@ -54,6 +60,8 @@ enum Command {
 struct Joining {
     stream: StreamName,
     profile: Profile,
+    offers: bool,
+    kind: links::Kind,
     resume: Option<Resume>,
     outbox: mpsc::Sender<Utf8Bytes>,
     reply: oneshot::Sender<Result<PeerId, Refused>>,
@@ -85,6 +93,25 @@ impl SessionEntry {
             return Vec::new();
         }
         answer.await.unwrap_or_default()
+    }
+
+    /// A bounded look at the trees of every stream that has any; empty while the server stops.
+    pub(crate) async fn forests(&self) -> Vec<(StreamName, Forest)> {
+        let (reply, answer) = oneshot::channel();
+        if self.hub.send(Command::Forests { reply }).await.is_err() {
+            return Vec::new();
+        }
+        answer.await.unwrap_or_default()
+    }
+
+    /// Switches a stream's peers off, or on again, for all its viewers and those to come; whether
+    /// there is such a stream.
+    pub(crate) async fn switch_peers(&self, stream: StreamName, enabled: bool) -> bool {
+        let (reply, answer) = oneshot::channel();
+        if self.hub.send(Command::Peers { stream, enabled, reply }).await.is_err() {
+            return false;
+        }
+        answer.await.unwrap_or(false)
     }
 
     /// Tells every viewer to come back later, and returns when their sessions have ended.

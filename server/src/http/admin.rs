@@ -1,11 +1,11 @@
 //! What the operator and their tools ask: metrics, health, status.
 
-use super::Shared;
+use super::{Meters, Shared};
 use crate::metrics::Egress;
 use crate::net::ListenerMeter;
 use crate::origin::Stream;
 use crate::process;
-use crate::sessions::SwarmStatus;
+use crate::sessions::{Links, SwarmStatus};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -66,6 +66,11 @@ struct StreamStatus {
     renditions: Vec<RenditionStatus>,
     links_up: u64,
     links_failed: u64,
+    links: Links,
+    bans: u64,
+    peers_enabled: bool,
+    /// Written to sockets of the public listener for this stream: media, playlists, tracker, heads.
+    egress_bytes: u64,
     plan_changes: u64,
     /// Newest last, at most 300.
     objects: Vec<ObjectStatus>,
@@ -93,7 +98,7 @@ pub(super) async fn status(State(shared): State<Shared>) -> Response {
     let usage = process::usage();
     let streams = shared.origin.streams().map(|stream| {
         let swarm = swarms.iter().find(|swarm| swarm.stream == stream.name);
-        stream_status(stream, swarm.cloned().unwrap_or_default())
+        stream_status(stream, swarm.cloned().unwrap_or_default(), &shared.meters)
     });
     let status = Status {
         version: env!("CARGO_PKG_VERSION"),
@@ -107,7 +112,8 @@ pub(super) async fn status(State(shared): State<Shared>) -> Response {
     Json(status).into_response()
 }
 
-fn stream_status(stream: &Stream, swarm: SwarmStatus) -> StreamStatus {
+fn stream_status(stream: &Stream, swarm: SwarmStatus, meters: &Meters) -> StreamStatus {
+    let egress_bytes = meters.stream_bytes(&stream.name);
     let view = stream.view();
     let renditions = view.renditions.iter().map(|rendition| RenditionStatus {
         rendition: rendition.info.rendition,
@@ -129,8 +135,12 @@ fn stream_status(stream: &Stream, swarm: SwarmStatus) -> StreamStatus {
         viewers: swarm.viewers,
         totals: swarm.totals,
         renditions: renditions.collect(),
-        links_up: swarm.links_up,
-        links_failed: swarm.links_failed,
+        links_up: swarm.links.sum().up,
+        links_failed: swarm.links.sum().failed,
+        links: swarm.links,
+        bans: swarm.bans,
+        peers_enabled: swarm.peers_enabled,
+        egress_bytes,
         plan_changes: swarm.plan_changes,
         objects: objects.collect(),
     }

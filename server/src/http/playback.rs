@@ -5,12 +5,12 @@
 
 use super::body::{Counted, CountedBody};
 use super::range::{Selected, select};
-use super::{Face, Shared, shoal_header};
-use crate::net::ListenerMeter;
+use super::{Face, Meters, Shared, shoal_header};
+use crate::net::{ConnectionMeter, ListenerMeter};
 use crate::origin::object::{StoredObject, extension};
 use crate::origin::{Origin, Playlist, Stream};
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use std::sync::Arc;
 
@@ -27,6 +27,7 @@ const SEGMENT_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=315
 #[derive(Clone)]
 pub(super) struct Playback {
     origin: Arc<Origin>,
+    meters: Arc<Meters>,
     meter: Arc<ListenerMeter>,
     face: Face,
 }
@@ -37,7 +38,8 @@ impl Playback {
             Face::Public => &shared.meters.public,
             Face::Mirror => &shared.meters.mirror,
         };
-        Self { origin: Arc::clone(&shared.origin), meter: Arc::clone(meter), face }
+        let meters = Arc::clone(&shared.meters);
+        Self { origin: Arc::clone(&shared.origin), meter: Arc::clone(meter), meters, face }
     }
 
     fn playlist(&self, stream: &Stream, playlist: Playlist, headers: &HeaderMap) -> Response<Body> {
@@ -108,11 +110,15 @@ impl Playback {
 pub(super) async fn serve(
     State(playback): State<Playback>,
     Path((stream, path)): Path<(String, String)>,
+    Extension(connection): Extension<Arc<ConnectionMeter>>,
     headers: HeaderMap,
 ) -> Response<Body> {
     let Some(stream) = playback.origin.stream(&stream) else {
         return not_found("no such stream\n");
     };
+    if playback.face == Face::Public {
+        connection.counts_for(playback.meters.stream(stream.name.as_str()));
+    }
     if extension(&path) == Some("m3u8") {
         let playlist = stream.view().playlists.get(&path).cloned();
         return match playlist {
@@ -128,7 +134,7 @@ pub(super) async fn serve(
     }
 }
 
-fn not_found(why: &'static str) -> Response<Body> {
+pub(super) fn not_found(why: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::from(why));
     *response.status_mut() = StatusCode::NOT_FOUND;
     let out = response.headers_mut();
@@ -138,7 +144,7 @@ fn not_found(why: &'static str) -> Response<Body> {
 }
 
 /// Whether the client has the representation with this entity tag (RFC 9110, 13.1.2).
-fn is_known(headers: &HeaderMap, etag: &str) -> bool {
+pub(super) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
     let Some(known) = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok())
     else {
         return false;
@@ -147,6 +153,6 @@ fn is_known(headers: &HeaderMap, etag: &str) -> bool {
     tags.any(|tag| tag == etag || tag == "*")
 }
 
-fn text(value: &str) -> HeaderValue {
+pub(super) fn text(value: &str) -> HeaderValue {
     HeaderValue::from_str(value).expect("names, tags and numbers are visible ASCII")
 }

@@ -23,6 +23,7 @@ pub(super) async fn upgrade(
     Extension(meter): Extension<Arc<ConnectionMeter>>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
+    meter.counts_for(shared.meters.stream(&stream));
     upgrade
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(BUFFER_BYTES)

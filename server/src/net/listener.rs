@@ -3,7 +3,7 @@
 //! Rule: a client that closes its sending side after a request is still answered (encoders do so
 //! without waiting for the answer). Connections are limited; more wait in the accept queue.
 
-use super::meter::{ConnectionMeter, ListenerMeter, Metered};
+use super::meter::{Account, ConnectionMeter, ListenerMeter, Metered};
 use axum::Router;
 use axum::body::Body;
 use hyper::server::conn::http1;
@@ -111,6 +111,7 @@ impl Connection {
         let tag = Arc::clone(&meter);
         let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
             let mut request = request.map(Body::new);
+            tag.counts_for(Account::None);
             request.extensions_mut().insert(Arc::clone(&tag));
             request.extensions_mut().insert(axum::extract::ConnectInfo(peer));
             router.clone().oneshot(request)

@@ -1,13 +1,14 @@
 //! Counts the bytes of a listener's connections where they are written.
 //!
 //! Rule: what the socket took is counted, once, whoever wrote it: bodies, headers, WebSocket
-//! frames. A peer that takes nothing for too long is cut off here.
+//! frames. It counts for what the connection was last asked for, heads and all. A peer that takes
+//! nothing for too long is cut off here.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -29,6 +30,8 @@ pub(crate) struct ListenerMeter {
     pub(crate) media_bytes: AtomicU64,
     /// Body bytes of playlists.
     pub(crate) playlist_bytes: AtomicU64,
+    /// Part of `sent_bytes` that answered requests for pages and what they load, heads included.
+    pub(crate) page_bytes: AtomicU64,
     pub(crate) connections: AtomicUsize,
 }
 
@@ -38,11 +41,24 @@ impl ListenerMeter {
     }
 }
 
+/// What a connection's bytes count for beside its listener.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Account {
+    /// Nothing of its own.
+    #[default]
+    None,
+    /// The listener's pages.
+    Page,
+    /// A stream.
+    Stream(Arc<AtomicU64>),
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct ConnectionMeter {
     listener: Arc<ListenerMeter>,
     is_control: AtomicBool,
+    account: Mutex<Account>,
     /// Held as long as anybody holds the socket, so a WebSocket counts as a connection too.
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -51,7 +67,14 @@ impl ConnectionMeter {
     pub(crate) fn new(listener: &Arc<ListenerMeter>, permit: Option<OwnedSemaphorePermit>) -> Self {
         listener.connections.fetch_add(1, Ordering::Relaxed);
         let is_control = AtomicBool::new(false);
-        Self { listener: Arc::clone(listener), is_control, _permit: permit }
+        let account = Mutex::new(Account::None);
+        Self { listener: Arc::clone(listener), is_control, account, _permit: permit }
+    }
+
+    /// What is written from now on counts for `account`. A client asks again only when it has all
+    /// of the last answer, so no answer's end is counted for the next request.
+    pub(crate) fn counts_for(&self, account: Account) {
+        *self.account.lock().unwrap_or_else(PoisonError::into_inner) = account;
     }
 
     /// From now on the connection is a WebSocket.
@@ -64,6 +87,15 @@ impl ConnectionMeter {
         self.listener.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
         if self.is_control.load(Ordering::Relaxed) {
             self.listener.control_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        match &*self.account.lock().unwrap_or_else(PoisonError::into_inner) {
+            Account::None => {}
+            Account::Page => {
+                self.listener.page_bytes.fetch_add(bytes, Ordering::Relaxed);
+            }
+            Account::Stream(counter) => {
+                counter.fetch_add(bytes, Ordering::Relaxed);
+            }
         }
     }
 }
@@ -171,12 +203,19 @@ mod tests {
         let mut near = Metered::new(near, Arc::clone(&meter));
         near.write_all(&[0; 40]).await.unwrap();
         meter.becomes_control();
-        near.write_all(&[0; 30]).await.unwrap();
+        let stream = Arc::new(AtomicU64::new(0));
+        meter.counts_for(Account::Stream(Arc::clone(&stream)));
+        near.write_all(&[0; 20]).await.unwrap();
+        meter.counts_for(Account::Page);
+        near.write_all(&[0; 10]).await.unwrap();
+        meter.counts_for(Account::None);
         far.write_all(&[0; 7]).await.unwrap();
         near.read_exact(&mut [0; 7]).await.unwrap();
         assert_eq!(ListenerMeter::read(&listener.sent_bytes), 70);
         assert_eq!(ListenerMeter::read(&listener.control_bytes), 30);
         assert_eq!(ListenerMeter::read(&listener.received_bytes), 7);
+        assert_eq!(ListenerMeter::read(&stream), 20);
+        assert_eq!(ListenerMeter::read(&listener.page_bytes), 10);
         let error = near.write_all(&[0; 100]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(ListenerMeter::read(&listener.sent_bytes), 100);

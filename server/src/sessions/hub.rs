@@ -7,7 +7,7 @@ use super::swarm::{Members, SwarmStatus};
 use super::{Command, HubInbox, Joining, Refused, SessionEntry};
 use crate::origin::News;
 use axum::extract::ws::Utf8Bytes;
-use shoal_tracker::{Input, Output, Published, Tracker};
+use shoal_tracker::{Forest, Input, Output, Published, Tracker};
 use shoal_wire::tracker_message::{IceServer, LinkState, RefuseCode, Report};
 use shoal_wire::{
     ByteSize, ClientMessage, Instant, ObjectId, PROTOCOL, PeerId, ServerMessage, SignedDigest,
@@ -20,6 +20,11 @@ use tokio::sync::mpsc;
 /// Viewers are told to come back at random moments within this time after the server stops, so that
 /// they do not come all at once.
 const RECONNECT_WITHIN_MS: u64 = 3000;
+
+/// Places in trees that one look of the operator takes in: a few milliseconds of the hub's time.
+const VISITS_MAX: usize = 20_000;
+/// Places that are drawn: more are no longer told apart on a screen.
+const NODES_MAX: usize = 500;
 
 /// All swarms.
 pub(crate) struct Hub {
@@ -51,7 +56,10 @@ impl Hub {
             digest: None,
         };
         let names = entry.origin.streams().map(|stream| stream.name.clone());
-        let swarms = names.map(|name| (name.clone(), swarm(&name))).collect();
+        let swarms: BTreeMap<_, _> = names.map(|name| (name.clone(), swarm(&name))).collect();
+        for name in swarms.keys() {
+            entry.metrics.peers_enabled.with_label_values(&[name.as_str()]).set(1);
+        }
         Self { entry, swarms, started: tokio::time::Instant::now(), viewers: 0 }
     }
 
@@ -100,17 +108,39 @@ impl Hub {
             Command::Status { reply } => {
                 let status = self.swarms.values().map(|swarm| SwarmStatus {
                     viewers: swarm.members.len(),
+                    supplies: swarm.tracker.supplies().collect(),
                     ..swarm.status.clone()
                 });
                 // Nobody waits for it any more: so be it.
                 let _ = reply.send(status.collect());
             }
+            Command::Forests { reply } => {
+                let forests = self.swarms.iter();
+                let forests = forests.filter_map(|(name, it)| Some((name.clone(), it.forest()?)));
+                let _ = reply.send(forests.collect());
+            }
+            Command::Peers { stream, enabled, reply } => {
+                let _ = reply.send(self.switch_peers(&stream, enabled));
+            }
             Command::Stop { .. } => {}
         }
     }
 
+    /// Whether there is such a stream. The tracker makes of it what goes to those who are here.
+    fn switch_peers(&mut self, stream: &StreamName, enabled: bool) -> bool {
+        let Some(swarm) = self.swarms.get_mut(stream) else { return false };
+        if swarm.status.peers_enabled != enabled {
+            tracing::info!(%stream, enabled, "the operator switched peers");
+        }
+        swarm.status.peers_enabled = enabled;
+        let gauge = &self.entry.metrics.peers_enabled;
+        gauge.with_label_values(&[stream.as_str()]).set(enabled.into());
+        self.feed(stream, Input::Peers { enabled });
+        true
+    }
+
     fn join(&mut self, joining: Joining) {
-        let Joining { stream, profile, resume, outbox, reply } = joining;
+        let Joining { stream, profile, offers, kind, resume, outbox, reply } = joining;
         let refuse = |code, message: String| Err(Refused { code, message });
         let Some(swarm) = self.swarms.get_mut(&stream) else {
             let _ = reply.send(refuse(RefuseCode::UnknownStream, format!("no stream `{stream}`")));
@@ -129,10 +159,13 @@ impl Hub {
             return;
         }
         self.viewers += 1;
-        swarm.members.insert(peer, outbox);
+        swarm.members.insert(peer, (offers, kind), outbox);
         let viewers = swarm.members.len();
         let welcome = self.entry.welcome(&stream, peer);
         swarm.members.send(peer, &welcome);
+        if !swarm.status.peers_enabled {
+            swarm.members.send(peer, &ServerMessage::Peers { enabled: false });
+        }
         self.entry.metrics.peers.with_label_values(&[stream.as_str()]).set(viewers as i64);
         let (edges, neighbours) =
             resume.map_or_else(Default::default, |resume| (resume.edges, resume.neighbours));
@@ -202,15 +235,12 @@ impl Hub {
         if swarm.members.introduced(peer, other) != Some(true) {
             return;
         }
+        if let Some((one, two)) = swarm.members.kinds(peer, other) {
+            swarm.status.links.count(one, two, state);
+        }
         let label = match state {
-            LinkState::Up => {
-                swarm.status.links_up += 1;
-                "up"
-            }
-            LinkState::Failed => {
-                swarm.status.links_failed += 1;
-                "failed"
-            }
+            LinkState::Up => "up",
+            LinkState::Failed => "failed",
             LinkState::Closed => "closed",
         };
         self.entry.metrics.links.with_label_values(&[label]).inc();
@@ -304,10 +334,17 @@ impl Swarm {
                 self.members.broadcast(&ServerMessage::Peers { enabled });
             }
             Output::Banned { peer } => {
+                self.status.bans += 1;
                 entry.metrics.bans.inc();
                 tracing::warn!(stream = %self.status.stream, %peer, "sends bad chunks; cut off");
             }
         }
+    }
+
+    /// The trees of the rendition that most watch.
+    fn forest(&self) -> Option<Forest> {
+        let largest = self.tracker.supplies().max_by_key(|supply| supply.members)?;
+        self.tracker.forest(largest.rendition, VISITS_MAX, NODES_MAX)
     }
 
     fn digest(&mut self, object: ObjectId, entry: &SessionEntry) -> Option<Utf8Bytes> {

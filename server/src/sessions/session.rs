@@ -4,6 +4,7 @@
 //! goes on. It reads no faster than the hub takes, and no more per second than is allowed.
 
 use super::hub::digest_text;
+use super::links::Kind;
 use super::{Command, Joining, Refused, SessionEntry};
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
 use futures_util::SinkExt;
@@ -95,7 +96,16 @@ fn joining(
     outbox: mpsc::Sender<Utf8Bytes>,
     reply: oneshot::Sender<Result<PeerId, Refused>>,
 ) -> Result<Joining, Refused> {
-    let ClientMessage::Hello { protocol, stream, share, upload_cap, links_max, resume, .. } = hello
+    let ClientMessage::Hello {
+        protocol,
+        stream,
+        share,
+        upload_cap,
+        links_max,
+        offers,
+        resume,
+        agent,
+    } = hello
     else {
         return Err(bad("the first message must be a hello"));
     };
@@ -114,7 +124,8 @@ fn joining(
         place: place(address.ip()),
         mapping: Mapping::Unknown,
     };
-    Ok(Joining { stream, profile, resume, outbox, reply })
+    let kind = Kind::of(&agent, offers);
+    Ok(Joining { stream, profile, offers, kind, resume, outbox, reply })
 }
 
 struct Session<'a> {

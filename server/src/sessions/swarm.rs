@@ -3,8 +3,10 @@
 //! Rule: a signal passes only between peers that the tracker introduced. Totals are sums of
 //! differences, so that they outlive the viewers and count nothing twice.
 
+use super::links::{Kind, Links};
 use crate::metrics::Metrics;
 use axum::extract::ws::Utf8Bytes;
+use shoal_tracker::forest::Supply;
 use shoal_wire::tracker_message::Totals;
 use shoal_wire::{ByteSize, PeerId, ServerMessage, StreamName};
 use std::collections::{HashMap, VecDeque};
@@ -19,9 +21,13 @@ pub(crate) struct SwarmStatus {
     pub(crate) stream: StreamName,
     pub(crate) viewers: usize,
     pub(crate) totals: Totals,
-    pub(crate) links_up: u64,
-    pub(crate) links_failed: u64,
+    pub(crate) links: Links,
     pub(crate) plan_changes: u64,
+    pub(crate) bans: u64,
+    /// The operator's switch.
+    pub(crate) peers_enabled: bool,
+    /// What each rendition needs and has; filled in when asked for.
+    pub(crate) supplies: Vec<Supply>,
 }
 
 impl Default for SwarmStatus {
@@ -36,9 +42,11 @@ impl SwarmStatus {
             stream,
             viewers: 0,
             totals: Totals::default(),
-            links_up: 0,
-            links_failed: 0,
+            links: Links::default(),
             plan_changes: 0,
+            bans: 0,
+            peers_enabled: true,
+            supplies: Vec::new(),
         }
     }
 }
@@ -46,6 +54,9 @@ impl SwarmStatus {
 /// One viewer.
 pub(super) struct Member {
     outbox: mpsc::Sender<Utf8Bytes>,
+    /// It had better make the offers of its links.
+    offers: bool,
+    kind: Kind,
     totals: Totals,
     /// Peers that it was introduced to, and whether it is the one that offers.
     introduced: HashMap<PeerId, bool>,
@@ -78,9 +89,15 @@ impl Members {
         self.by_peer.contains_key(&peer)
     }
 
-    pub(super) fn insert(&mut self, peer: PeerId, outbox: mpsc::Sender<Utf8Bytes>) {
+    pub(super) fn insert(
+        &mut self,
+        peer: PeerId,
+        (offers, kind): (bool, Kind),
+        outbox: mpsc::Sender<Utf8Bytes>,
+    ) {
         let totals = self.departed.remove(&peer).unwrap_or_default();
-        self.by_peer.insert(peer, Member { outbox, totals, introduced: HashMap::new() });
+        let member = Member { outbox, offers, kind, totals, introduced: HashMap::new() };
+        self.by_peer.insert(peer, member);
     }
 
     /// Whether it was there.
@@ -136,11 +153,13 @@ impl Members {
     }
 
     /// From now on these two may signal to each other.
-    pub(super) fn introduce(&mut self, offerer: PeerId, answerer: PeerId) {
-        if !self.contains(offerer) || !self.contains(answerer) {
-            return;
-        }
-        for (peer, other, offer) in [(offerer, answerer, true), (answerer, offerer, false)] {
+    ///
+    /// `first` makes the offer unless the other had better.
+    pub(super) fn introduce(&mut self, first: PeerId, second: PeerId) {
+        let member = |peer| self.by_peer.get(&peer);
+        let (Some(one), Some(two)) = (member(first), member(second)) else { return };
+        let is_first = one.offers || !two.offers;
+        for (peer, other, offer) in [(first, second, is_first), (second, first, !is_first)] {
             if let Some(member) = self.by_peer.get_mut(&peer) {
                 member.introduced.insert(other, offer);
             }
@@ -160,6 +179,11 @@ impl Members {
     /// Whether `peer` was introduced to `other`, and then whether it offers.
     pub(super) fn introduced(&self, peer: PeerId, other: PeerId) -> Option<bool> {
         self.by_peer.get(&peer)?.introduced.get(&other).copied()
+    }
+
+    /// What the programs at the two ends are, if both are there.
+    pub(super) fn kinds(&self, peer: PeerId, other: PeerId) -> Option<(Kind, Kind)> {
+        Some((self.by_peer.get(&peer)?.kind, self.by_peer.get(&other)?.kind))
     }
 
     /// Takes a viewer's totals in: what is new of them goes to `sum` and to the metrics.
@@ -217,6 +241,8 @@ fn add(sum: &mut Totals, new: &Totals) {
 mod tests {
     use super::*;
 
+    const NATIVE: (bool, Kind) = (false, Kind::Native);
+
     fn totals(delivered: u64, fallbacks: u64) -> Totals {
         Totals { delivered: ByteSize::from_bytes(delivered), fallbacks, ..Totals::default() }
     }
@@ -227,11 +253,11 @@ mod tests {
         let (outbox, _inbox) = mpsc::channel(4);
         let mut members = Members::new();
         let mut sum = Totals::default();
-        members.insert(PeerId(1), outbox.clone());
+        members.insert(PeerId(1), NATIVE, outbox.clone());
         members.report(PeerId(1), &totals(100, 2), &mut sum, &metrics);
         members.report(PeerId(1), &totals(150, 2), &mut sum, &metrics);
         assert!(members.remove(PeerId(1)));
-        members.insert(PeerId(1), outbox);
+        members.insert(PeerId(1), NATIVE, outbox);
         members.report(PeerId(1), &totals(170, 3), &mut sum, &metrics);
         assert_eq!(sum, totals(170, 3));
         members.report(PeerId(1), &totals(10, 0), &mut sum, &metrics);
@@ -244,7 +270,7 @@ mod tests {
         let (outbox, mut inbox) = mpsc::channel(2);
         let mut members = Members::new();
         for peer in [1, 2, 3] {
-            members.insert(PeerId(peer), outbox.clone());
+            members.insert(PeerId(peer), NATIVE, outbox.clone());
         }
         members.introduce(PeerId(1), PeerId(2));
         assert_eq!(members.introduced(PeerId(1), PeerId(2)), Some(true));
@@ -255,5 +281,18 @@ mod tests {
         assert_eq!(members.introduced(PeerId(2), PeerId(1)), None);
         members.introduce(PeerId(2), PeerId(3));
         assert_eq!(members.take_overrun(), [PeerId(3)]);
+    }
+    #[test]
+    fn a_browser_makes_the_offer() {
+        let (outbox, _inbox) = mpsc::channel(8);
+        let mut members = Members::new();
+        for (peer, offers) in [(1, false), (2, true), (3, true)] {
+            members.insert(PeerId(peer), (offers, Kind::Other), outbox.clone());
+        }
+        for (first, second, is_first) in [(1, 2, false), (2, 1, true), (2, 3, true)] {
+            members.introduce(PeerId(first), PeerId(second));
+            assert_eq!(members.introduced(PeerId(first), PeerId(second)), Some(is_first));
+            assert_eq!(members.introduced(PeerId(second), PeerId(first)), Some(!is_first));
+        }
     }
 }

@@ -5,10 +5,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of message")]
 
+mod dashboard;
 mod epochs;
 mod ffmpeg;
 mod harness;
 mod operator;
+mod pages;
 mod playback;
 mod push;
 mod restart;

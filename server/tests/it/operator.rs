@@ -120,5 +120,5 @@ async fn a_signal_ends_it_cleanly() {
     let output = soon(child.wait_with_output()).await.unwrap();
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("/publish/") && text.contains("shoal-agent play http://"), "{text}");
+    assert!(text.contains("/watch/live\n") && text.contains("shoal-agent play http://"), "{text}");
 }

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-struct Viewer(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct Viewer(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Viewer {
     async fn connect(fixture: &Fixture, stream: &str) -> Self {
@@ -20,7 +20,7 @@ impl Viewer {
     }
 
     /// Connects and is welcomed.
-    async fn join(fixture: &Fixture) -> (Self, PeerId, OriginKey) {
+    pub(crate) async fn join(fixture: &Fixture) -> (Self, PeerId, OriginKey) {
         let mut viewer = Self::connect(fixture, "cam").await;
         viewer.say(&hello("cam", PROTOCOL)).await;
         let ServerMessage::Welcome { peer, keys, .. } = viewer.hear().await else {
@@ -31,7 +31,7 @@ impl Viewer {
         (viewer, peer, key)
     }
 
-    async fn say(&mut self, message: &ClientMessage) {
+    pub(crate) async fn say(&mut self, message: &ClientMessage) {
         self.send(Message::text(message.to_json())).await;
     }
 
@@ -55,7 +55,7 @@ impl Viewer {
     }
 
     /// Hears messages until one is what is looked for.
-    async fn hear_until<T>(&mut self, look: impl Fn(ServerMessage) -> Option<T>) -> T {
+    pub(crate) async fn hear_until<T>(&mut self, look: impl Fn(ServerMessage) -> Option<T>) -> T {
         loop {
             if let Some(found) = look(self.hear().await) {
                 return found;
