@@ -10,8 +10,11 @@ use std::str::FromStr;
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
     /// Viewers: each is an agent of its own with one player.
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..=200))]
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u8).range(0..=200))]
     pub(crate) viewers: u8,
+    /// Viewers that are pages in a headless Chromium, beside the agents.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=40))]
+    pub(crate) browsers: u8,
     /// Seconds from the first join to the end; without it the demo runs until Ctrl-C.
     #[arg(long)]
     pub(crate) seconds: Option<u64>,
@@ -141,16 +144,22 @@ impl FromStr for Kill {
 impl Args {
     /// Refuses what cannot be run or would measure nothing.
     pub(crate) fn validate(&self) -> Result<()> {
+        ensure!(self.total() > 0, "there is nobody to watch: raise --viewers or --browsers");
         ensure!(
-            self.corrupt < self.viewers,
+            self.shape.is_none() || self.browsers == 0,
+            "--shape gives each agent a network of its own; pages share one Chromium: leave \
+             --browsers out"
+        );
+        ensure!(
+            self.corrupt == 0 || self.corrupt < self.total(),
             "--corrupt {} leaves no honest viewer among {}",
             self.corrupt,
             self.viewers
         );
         if let Some(kill) = self.kill {
             ensure!(
-                (1..self.viewers).contains(&kill.count),
-                "--kill takes at least one agent and leaves one"
+                kill.count >= 1 && kill.count <= self.viewers && kill.count < self.total(),
+                "--kill takes at least one agent and leaves a viewer"
             );
             self.check_second("--kill", kill.second)?;
         }
@@ -161,13 +170,18 @@ impl Args {
     }
 
     fn check_second(&self, flag: &str, second: u64) -> Result<()> {
-        if second < u64::from(self.viewers) {
+        if second < u64::from(self.total()) {
             bail!("{flag} at second {second} comes before the last of the joins, 1 s apart");
         }
         if self.seconds.is_some_and(|seconds| second >= seconds) {
             bail!("{flag} at second {second} comes after the end of the run");
         }
         Ok(())
+    }
+
+    /// Viewers of both kinds.
+    pub(crate) fn total(&self) -> u8 {
+        self.viewers.saturating_add(self.browsers)
     }
 
     /// Whether players decode video.

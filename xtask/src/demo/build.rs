@@ -19,6 +19,11 @@ pub(crate) struct Programs {
 
 /// Builds them, or checks that they are in the folder that was given.
 pub(crate) fn programs(args: &Args) -> Result<Programs> {
+    if args.bin_dir.is_none() {
+        crate::web::run(crate::web::Args::default())?;
+    } else if args.browsers > 0 {
+        crate::web::install_packages(&crate::web::folder())?;
+    }
     let folder = match &args.bin_dir {
         Some(folder) => std::path::absolute(folder)?,
         None => build(args.corrupt > 0)?,

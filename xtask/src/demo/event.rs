@@ -8,6 +8,7 @@ use super::args::Args;
 use super::clock;
 use super::figures::{self, Outcome, PlayerFigures, Sample, ViewerFigures};
 use super::lock;
+use super::pages;
 use super::player::Player;
 use super::report;
 use super::stage::Stage;
@@ -23,6 +24,8 @@ const LAST_DELIVERIES: Duration = Duration::from_secs(2);
 struct Event<'a> {
     args: &'a Args,
     stage: Stage<'a>,
+    /// Who joins at each second.
+    order: Vec<Joiner>,
     samples: Vec<Sample>,
     ended_s: Vec<Option<f64>>,
     joined_s: Vec<Option<f64>>,
@@ -30,11 +33,30 @@ struct Event<'a> {
     server_cpu_at_start_s: Option<f64>,
 }
 
+/// A viewer that is about to join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Joiner {
+    /// The agent with this index.
+    Agent(u8),
+    /// The page with this index.
+    Page(u8),
+}
+
+/// Agents and pages in turn, for as long as there are both.
+fn order(agents: u8, pages: u8) -> Vec<Joiner> {
+    let turn = |n: u8| {
+        let agent = (n < agents).then_some(Joiner::Agent(n));
+        agent.into_iter().chain((n < pages).then_some(Joiner::Page(n)))
+    };
+    (0..agents.max(pages)).flat_map(turn).collect()
+}
+
 /// Runs the event and reports.
 pub(crate) async fn run(args: &Args, stage: Stage<'_>, mut signals: Signals) -> Result<()> {
     let viewers = stage.viewers.len();
     let mut event = Event {
         args,
+        order: order(args.viewers, args.browsers),
         samples: Vec::new(),
         ended_s: vec![None; viewers],
         joined_s: vec![None; viewers],
@@ -49,9 +71,12 @@ pub(crate) async fn run(args: &Args, stage: Stage<'_>, mut signals: Signals) -> 
 
 impl Event<'_> {
     fn introduce(&self) {
-        let Some(viewer) = self.stage.viewers.first() else { return };
+        println!("watch:       {}", self.stage.around.page_url);
+        println!("operate:     {}", self.stage.origin.operator_url());
         if self.args.seconds.is_none() {
-            println!("play along:  mpv {}", viewer.player_url(&self.stage.around));
+            if let Some(viewer) = self.stage.viewers.first() {
+                println!("play along:  mpv {}", viewer.player_url(&self.stage.around));
+            }
             println!("without us:  mpv {}", self.stage.around.mirror_url);
             println!("Ctrl-C ends the demo");
         }
@@ -90,20 +115,29 @@ impl Event<'_> {
                 *died = true;
             }
         }
+        let agents: u64 = self.stage.viewers.iter().map(|viewer| viewer.seen().media_bytes).sum();
+        let pages = self.stage.browsers.as_mut().map_or(0, |browsers| {
+            browsers.sample_usage();
+            (0..self.args.browsers).map(|index| browsers.page(index).delivered()).sum()
+        });
         self.samples.push(Sample {
             second,
             at_s: clock::unix_s(),
             egress: self.stage.origin.egress(),
             kernel_bytes,
-            delivered: self.stage.viewers.iter().map(|viewer| viewer.seen().media_bytes).sum(),
+            delivered: agents + pages,
         });
     }
 
     async fn act(&mut self, second: u64) -> Result<()> {
-        let joiner = usize::try_from(second).unwrap_or(usize::MAX);
-        if let Some(viewer) = self.stage.viewers.get_mut(joiner) {
-            viewer.join(&self.stage.around)?;
-            self.joined_s[joiner] = Some(clock::unix_s());
+        let joiner = usize::try_from(second).ok().and_then(|second| self.order.get(second));
+        match joiner {
+            Some(&Joiner::Agent(index)) => {
+                self.stage.viewers[usize::from(index)].join(&self.stage.around)?;
+                self.joined_s[usize::from(index)] = Some(clock::unix_s());
+            }
+            Some(&Joiner::Page(index)) => self.open_page(index).await?,
+            None => {}
         }
         if let Some(kill) = self.args.kill.filter(|kill| kill.second == second) {
             self.kill_strongest(usize::from(kill.count)).await;
@@ -111,6 +145,20 @@ impl Event<'_> {
         if self.args.restart_server == Some(second) {
             eprintln!("second {second}: kill -9 of the server, and restart");
             self.stage.origin.crash_and_restart().await?;
+        }
+        Ok(())
+    }
+
+    async fn open_page(&mut self, index: u8) -> Result<()> {
+        let Stage { browsers: Some(browsers), around, .. } = &mut self.stage else {
+            return Ok(());
+        };
+        let picture = around.folder.join(format!("page-{index}.png"));
+        let picture = self.args.keep.is_some().then_some(picture.as_path());
+        browsers.open(index, false, &around.page_url, picture).await?;
+        if around.has_twins {
+            let url = format!("{}?peers=0&src={}", around.page_url, around.mirror_url);
+            browsers.open(index, true, &url, None).await?;
         }
         Ok(())
     }
@@ -142,7 +190,11 @@ impl Event<'_> {
                 stalls: playback.stalls.len(),
             }
         };
-        self.stage.viewers.iter().map(row).collect()
+        let pages =
+            self.stage.browsers.iter().flat_map(|browsers| {
+                (0..self.args.browsers).map(|index| pages::row(index, browsers))
+            });
+        self.stage.viewers.iter().map(row).chain(pages).collect()
     }
 
     fn totals(&self) -> Totals {
@@ -151,7 +203,7 @@ impl Event<'_> {
             second: outcome.samples.last().map_or(0, |sample| sample.second),
             offload: outcome.offload(),
             offload_steady: outcome.offload_steady(),
-            bound: figures::bound(self.args.viewers),
+            bound: figures::bound(self.args.total()),
             copies: outcome.copies_steady(),
             mismatched: outcome.tally.mismatched,
         }
@@ -165,10 +217,20 @@ impl Event<'_> {
             .filter(|_| self.args.restart_server.is_none())
             .map(|(usage, start_s)| usage.cpu_s - start_s);
         let count = |name: &str| (name.to_owned(), self.stage.origin.tracker_count(name).into());
+        let agents = self.stage.viewers.iter().map(|viewer| self.viewer(viewer));
+        let browsers = self.stage.browsers.as_ref();
+        let pages = browsers.into_iter().flat_map(|browsers| {
+            let page = |index| pages::figures(index, browsers, self.args.twins);
+            (0..self.args.browsers).map(page)
+        });
+        let seen: Vec<_> = self.stage.viewers.iter().map(Viewer::seen).collect();
+        let pages_json =
+            browsers.map(|browsers| pages::together(self.args, browsers, &seen, self.page_s()));
         Outcome {
-            viewers: self.args.viewers,
+            viewers: self.args.total(),
+            pages: pages_json.unwrap_or_default(),
             samples: self.samples.clone(),
-            per_viewer: self.stage.viewers.iter().map(|viewer| self.viewer(viewer)).collect(),
+            per_viewer: agents.chain(pages).collect(),
             objects: self.stage.origin.objects().copied().collect(),
             tally: reference,
             kill: self.args.kill.map(|kill| (kill.second, kill.count)),
@@ -176,6 +238,17 @@ impl Event<'_> {
             server_rss_bytes: usage.map(|usage| usage.rss_bytes),
             server_cpu_s,
         }
+    }
+
+    /// Seconds that all pages together were open, twins among them.
+    fn page_s(&self) -> f64 {
+        let last = self.samples.last().map_or(0, |sample| sample.second);
+        let open = self.order.iter().zip(0u64..).filter(|(joiner, _)| match joiner {
+            Joiner::Agent(_) => false,
+            Joiner::Page(_) => true,
+        });
+        let seconds: u64 = open.map(|(_, second)| last.saturating_sub(second)).sum();
+        seconds as f64 * if self.args.twins { 2.0 } else { 1.0 }
     }
 
     fn viewer(&self, viewer: &Viewer) -> ViewerFigures {
@@ -205,6 +278,7 @@ impl Event<'_> {
             cpu_s: viewer.usage().map(|usage| usage.cpu_s),
             rss_bytes: viewer.usage().map(|usage| usage.rss_bytes),
             watched_s: watched_s.unwrap_or(0.0).max(0.0),
+            is_page: false,
             is_killed: viewer.is_killed(),
         }
     }
@@ -232,5 +306,18 @@ impl Player {
             latency_s: playback.latency_s(),
             stalls: playback.stalls().to_vec(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agents_and_pages_join_in_turn() {
+        use Joiner::{Agent, Page};
+        assert_eq!(order(2, 3), [Agent(0), Page(0), Agent(1), Page(1), Page(2)]);
+        assert_eq!(order(0, 1), [Page(0)]);
+        assert_eq!(order(2, 0), [Agent(0), Agent(1)]);
     }
 }

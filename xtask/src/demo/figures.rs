@@ -59,6 +59,8 @@ pub(crate) struct ViewerFigures {
     pub(crate) delivered: u64,
     /// The agent's own totals and what else is worth keeping of its status.
     pub(crate) agent: Map<String, Value>,
+    /// Whether it is a page.
+    pub(crate) is_page: bool,
     /// Processor seconds of the agent since its player started.
     pub(crate) cpu_s: Option<f64>,
     /// Resident memory of the agent.
@@ -78,8 +80,10 @@ impl ViewerFigures {
 /// Everything that was measured.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
-    /// Viewers that were started.
+    /// Viewers that were started, pages among them.
     pub(crate) viewers: u8,
+    /// What pages and agents gave each other, and what Chromium took; none without pages.
+    pub(crate) pages: Map<String, Value>,
     /// One sample per second, from the first join on.
     pub(crate) samples: Vec<Sample>,
     /// Per viewer.
@@ -116,7 +120,7 @@ impl Outcome {
     fn offload_between(&self, from: Option<&Sample>, to: Option<&Sample>) -> Option<f64> {
         let (from, to) = (from?, to?);
         let delivered = to.delivered.saturating_sub(from.delivered);
-        let sent = to.egress.since(from.egress).socket;
+        let sent = to.egress.since(from.egress).for_viewing();
         (delivered > 0).then(|| 1.0 - sent as f64 / delivered as f64)
     }
 
@@ -163,6 +167,7 @@ impl Outcome {
             }
         }
         all.extend(self.tracker.clone());
+        all.extend(self.pages.clone());
         let numbered = self.per_viewer.iter().enumerate();
         all.insert(
             "per_viewer".into(),
@@ -191,7 +196,8 @@ impl Outcome {
             "offload_after_kill": round(self.offload_after_kill(), 4),
             "offload_after_kill_bound": round(after_kill_bound, 4),
             "delivered_bytes": self.per_viewer.iter().map(|viewer| viewer.delivered).sum::<u64>(),
-            "origin_bytes": sent.socket,
+            "origin_bytes": sent.for_viewing(),
+            "origin_page_bytes": sent.page,
             "origin_media_bytes": sent.media,
             "origin_playlist_bytes": sent.playlist,
             "origin_control_bytes": sent.control,
@@ -287,6 +293,7 @@ fn per_viewer(number: usize, viewer: &ViewerFigures) -> Value {
     let twin = viewer.twin.as_ref();
     let mut value = json!({
         "viewer": number + 1,
+        "kind": if viewer.is_page { "page" } else { "agent" },
         "killed": viewer.is_killed,
         "startup_ms": ms(viewer.player.startup_s),
         "startup_direct_ms": ms(twin.and_then(|twin| twin.startup_s)),
@@ -358,6 +365,7 @@ mod tests {
         };
         Outcome {
             viewers: 4,
+            pages: Map::new(),
             samples: (0..=120).map(sample).collect(),
             per_viewer: vec![viewer(300.0, 280.0), viewer(500.0, 600.0), viewer(310.0, 305.0)],
             objects: objects.collect(),

@@ -5,6 +5,7 @@
 //! by a value whose drop removes it.
 
 pub(crate) mod args;
+mod browsers;
 mod build;
 mod clock;
 mod encoder;
@@ -14,6 +15,7 @@ mod http;
 mod netns;
 mod nft;
 mod origin;
+mod pages;
 mod playback;
 pub(crate) mod player;
 mod playlist;

@@ -62,6 +62,8 @@ pub(crate) struct Egress {
     pub(crate) playlist: u64,
     /// Tracker WebSockets.
     pub(crate) control: u64,
+    /// Pages and their scripts: what a site serves beside any player. No part of offload.
+    pub(crate) page: u64,
     /// Heads and the rest.
     pub(crate) other: u64,
 }
@@ -74,6 +76,7 @@ impl Egress {
             media: count("media_bytes"),
             playlist: count("playlist_bytes"),
             control: count("control_bytes"),
+            page: count("page_bytes"),
             other: count("other_bytes"),
         }
     }
@@ -84,8 +87,14 @@ impl Egress {
             media: each(self.media, other.media),
             playlist: each(self.playlist, other.playlist),
             control: each(self.control, other.control),
+            page: each(self.page, other.page),
             other: each(self.other, other.other),
         }
+    }
+
+    /// What was sent for viewing: all but the pages themselves.
+    pub(crate) const fn for_viewing(self) -> u64 {
+        self.socket.saturating_sub(self.page)
     }
 
     /// What was sent between `earlier` and this.
@@ -167,6 +176,16 @@ impl Origin {
     /// URL of the stream's playlist on one of its addresses.
     pub(crate) fn playlist_url(&self, address: &str) -> String {
         format!("http://{address}/live/{}/index.m3u8", self.content.stream())
+    }
+
+    /// The viewer's page.
+    pub(crate) fn page_url(&self) -> String {
+        format!("http://{}/watch/{}/", self.addresses.public, self.content.stream())
+    }
+
+    /// The operator's page.
+    pub(crate) fn operator_url(&self) -> String {
+        format!("http://{}/admin/", self.addresses.admin)
     }
 
     /// URL of the folder that an encoder pushes to.

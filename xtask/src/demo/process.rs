@@ -119,6 +119,11 @@ impl Process {
         ended
     }
 
+    /// Its number.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Processor seconds and resident bytes so far, where the system tells (Linux).
     pub(crate) fn usage(&self) -> Option<Usage> {
         usage(self.child.id()?)
@@ -146,6 +151,37 @@ fn usage(pid: u32) -> Option<Usage> {
     let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let rss_kib: u64 = rss.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(Usage { cpu_s: (ticks(11)? + ticks(12)?) / TICKS_PER_S, rss_bytes: rss_kib * 1024 })
+}
+
+/// What all processes below `pid` use, without it. Memory that they share is counted once, by its
+/// proportional share.
+pub(crate) fn usage_below(pid: u32) -> Option<Usage> {
+    let mut sum = Usage { cpu_s: 0.0, rss_bytes: 0 };
+    let mut pids = children(pid)?;
+    while let Some(pid) = pids.pop() {
+        // It may have ended since.
+        let Some(usage) = usage(pid) else { continue };
+        pids.extend(children(pid).unwrap_or_default());
+        sum.cpu_s += usage.cpu_s;
+        sum.rss_bytes += proportional_bytes(pid).unwrap_or(usage.rss_bytes);
+    }
+    Some(sum)
+}
+
+fn children(pid: u32) -> Option<Vec<u32>> {
+    let mut all = Vec::new();
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        let list = std::fs::read_to_string(task.ok()?.path().join("children")).ok()?;
+        all.extend(list.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+    }
+    Some(all)
+}
+
+fn proportional_bytes(pid: u32) -> Option<u64> {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kib: u64 = pss.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kib * 1024)
 }
 
 #[cfg(test)]

@@ -73,6 +73,16 @@ const LINES: &[(&str, &str)] = &[
     ("agent, processor s per viewer minute", "cpu_seconds_per_viewer_minute"),
     ("agent, resident MiB, median", "agent_rss_mib_p50"),
     ("server, resident MiB", "server_rss_mib"),
+    ("pages, cores each (all of Chromium)", "page_cores"),
+    ("pages, MiB each (all of Chromium)", "page_rss_mib"),
+    ("pages, stalls", "page_stalls"),
+    ("pages, stalls without us", "page_stalls_direct"),
+    ("pages, start-up added, median of pairs, ms", "page_startup_added_ms_p50"),
+    ("pages, behind live added, median of pairs, s", "page_latency_added_s_p50"),
+    ("pages, loading the WASM, median ms", "wasm_load_ms_p50"),
+    ("bytes that pages had from agents", "page_from_agent_bytes"),
+    ("bytes that agents had from pages", "agent_from_page_bytes"),
+    ("bytes that pages had from pages", "page_from_page_bytes"),
 ];
 
 fn summarise(figures: &Value) {

@@ -4,6 +4,7 @@
 //! byte has gone to a viewer. Fields are dropped in their order: users before what they use.
 
 use super::args::{Args, PlayerKind};
+use super::browsers::Browsers;
 use super::build::Programs;
 use super::encoder::{self, Encoder};
 use super::lock;
@@ -29,6 +30,8 @@ const SEGMENTS_READY: usize = 4;
 pub(crate) struct Stage<'a> {
     /// The viewers, in the order of joining.
     pub(crate) viewers: Vec<Viewer>,
+    /// Those that are pages.
+    pub(crate) browsers: Option<Browsers>,
     /// The live encode.
     pub(crate) encoder: Option<Encoder>,
     /// What viewers are started with.
@@ -78,10 +81,21 @@ impl<'a> Stage<'a> {
             Arc::clone(&around.reference),
         )));
         let viewers = Vec::new();
-        let mut stage =
-            Self { viewers, encoder, around, counter, origin, follower, _network: network };
+        let mut stage = Self {
+            viewers,
+            browsers: None,
+            encoder,
+            around,
+            counter,
+            origin,
+            follower,
+            _network: network,
+        };
         stage.wait_for_stream(args).await?;
         stage.start_viewers(args).await?;
+        if args.browsers > 0 {
+            stage.browsers = Some(Browsers::start(&crate::web::folder(), folder).await?);
+        }
         Ok(stage)
     }
 
@@ -114,6 +128,7 @@ impl<'a> Stage<'a> {
     /// An error if the server or the encoder ended by itself.
     pub(crate) fn check_running(&mut self) -> Result<()> {
         self.origin.check_running()?;
+        self.browsers.as_mut().map_or(Ok(()), Browsers::check_running)?;
         ensure!(!self.follower.0.is_finished(), "the reference download ended");
         self.encoder.as_mut().map_or(Ok(()), Encoder::check_running)
     }
@@ -121,6 +136,11 @@ impl<'a> Stage<'a> {
     /// Ends every process in order; says which had to be killed.
     pub(crate) async fn tear_down(mut self) -> Vec<String> {
         let mut stubborn = Vec::new();
+        if let Some(browsers) = &mut self.browsers
+            && !browsers.stop().await
+        {
+            stubborn.push("browsers".to_owned());
+        }
         for viewer in &mut self.viewers {
             if !viewer.stop_agent().await {
                 stubborn.push(format!("agent-{}", viewer.index));
@@ -161,6 +181,7 @@ fn surroundings<'a>(
         folder,
         origin: addresses.public.clone(),
         mirror_url: origin.playlist_url(&addresses.mirror),
+        page_url: origin.page_url(),
         playlist_path: url.trim_start_matches(&format!("http://{}", addresses.public)).to_owned(),
         player,
         shows_video: args.shows_video(),

@@ -34,6 +34,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) origin: String,
     /// Playlist of the stream on the mirror listener.
     pub(crate) mirror_url: String,
+    /// The viewer's page on the origin.
+    pub(crate) page_url: String,
     /// Path of the stream's playlist on the origin.
     pub(crate) playlist_path: String,
     /// Which player.
@@ -241,7 +243,7 @@ impl Seen {
 
     /// Neighbours of the agent.
     pub(crate) fn neighbours(&self) -> usize {
-        self.streams().filter_map(|stream| stream["neighbours"].as_array()).map(Vec::len).sum()
+        self.links().count()
     }
 
     /// Media that the agent holds ahead of its player, ms.
@@ -253,6 +255,16 @@ impl Seen {
     pub(crate) fn fallback_reasons(&self) -> Value {
         let mut reasons = self.streams().map(|stream| stream["fallback_reasons"].clone());
         reasons.next().unwrap_or(Value::Null)
+    }
+
+    /// The agent's name in the swarm.
+    pub(crate) fn peer(&self) -> Option<&str> {
+        self.streams().find_map(|stream| stream["peer"].as_str())
+    }
+
+    /// Its open links, with the bytes of each.
+    pub(crate) fn links(&self) -> impl Iterator<Item = &Value> {
+        self.streams().filter_map(|stream| stream["neighbours"].as_array()).flatten()
     }
 
     fn streams(&self) -> impl Iterator<Item = &Value> {
