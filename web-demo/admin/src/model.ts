@@ -1,0 +1,175 @@
+/**
+ * What the server tells, and what follows from it.
+ *
+ * Rule: the server sends counters; rates are made here over windows longer than viewers' reports
+ * are apart. What cannot be told is null, never 0.
+ */
+
+/** A row of the server's history; the order is the server's `columns`. */
+export type Row = number[];
+
+export interface Outcomes {
+  up: number;
+  failed: number;
+  closed: number;
+}
+
+export interface Rendition {
+  rendition: number;
+  playlist: string;
+  members: number;
+  rate_bps: number;
+  resource_index: number;
+}
+
+export interface StreamSample {
+  stream: string;
+  epoch: number;
+  peers_enabled: boolean;
+  row: Row;
+  links: Record<"browser_browser" | "browser_native" | "native_native" | "other", Outcomes>;
+  plan_changes: number;
+  bans: number;
+  resource_index: number;
+  renditions: Rendition[];
+}
+
+export interface Sample {
+  unix_ms: number;
+  version: string;
+  uptime_s: number;
+  rss_bytes: number;
+  cpu_seconds: number;
+  egress: Record<string, number>;
+  connections: number;
+  streams: StreamSample[];
+}
+
+export interface Past {
+  columns: string[];
+  rows: Record<string, Row[]>;
+}
+
+export interface Tree {
+  substream: number;
+  is_whole: boolean;
+  peers: string[];
+  /** Index of each one's parent, −1 for the origin. */
+  parents: number[];
+}
+
+export interface Forest {
+  rendition: number;
+  substreams: number;
+  visited: number;
+  is_whole: boolean;
+  depths: number[];
+  fan_out: number[];
+  trees: Tree[];
+}
+
+const ROWS_MAX = 600;
+/** Viewers report every few seconds; rates over less would jump. */
+export const RATE_MS = 10_000;
+export const OFFLOAD_MS = 30_000;
+export const REBUFFER_MS = 60_000;
+
+/** Everything that plots show of one stream, column by column; times in s. */
+export interface Series {
+  at: number[];
+  viewers: number[];
+  originBps: (number | null)[];
+  withoutPeersBps: (number | null)[];
+  offload: (number | null)[];
+  bound: number[];
+  fromPeersBps: (number | null)[];
+  fromOriginBps: (number | null)[];
+  rebuffering: (number | null)[];
+}
+
+/** The rows of all streams, and what can be read from them. */
+export class History {
+  #columns: string[] = [];
+  #rows = new Map<string, Row[]>();
+
+  /** The server's past replaces what is here. */
+  replace(past: Past): void {
+    this.#columns = past.columns;
+    this.#rows = new Map(Object.entries(past.rows));
+  }
+
+  add(stream: string, row: Row): void {
+    const rows = this.#rows.get(stream) ?? [];
+    this.#rows.set(stream, rows);
+    if ((rows.at(-1)?.[0] ?? 0) < (row[0] ?? 0)) {
+      rows.push(row);
+      rows.splice(0, rows.length - ROWS_MAX);
+    }
+  }
+
+  rows(stream: string): Row[] {
+    return this.#rows.get(stream) ?? [];
+  }
+
+  /** A column of a row. */
+  value(row: Row, name: string): number {
+    return row[this.#columns.indexOf(name)] ?? 0;
+  }
+
+  /** What a counter grew by per ms, within `ms` before the row at `index`. */
+  #perMs(rows: Row[], index: number, name: string, ms: number): number | null {
+    const row = rows[index];
+    if (!row) {
+      return null;
+    }
+    let first = index;
+    while (first > 0 && (rows[first - 1]?.[0] ?? 0) >= (row[0] ?? 0) - ms) {
+      first -= 1;
+    }
+    const before = rows[first] ?? row;
+    const [time, grown] = [
+      (row[0] ?? 0) - (before[0] ?? 0),
+      this.value(row, name) - this.value(before, name),
+    ];
+    // A server that began anew counts from nothing.
+    return time > 0 && grown >= 0 ? grown / time : null;
+  }
+
+  /** All that is plotted. */
+  series(stream: string): Series {
+    const rows = this.rows(stream);
+    const column = (name: string, scale = 1) => rows.map((row) => this.value(row, name) * scale);
+    const bps = (name: string) =>
+      rows.map((_, i) => times(this.#perMs(rows, i, name, RATE_MS), 8_000));
+    const offload = rows.map((_, i) => {
+      const sent = this.#perMs(rows, i, "egress_bytes", OFFLOAD_MS);
+      const delivered = this.#perMs(rows, i, "delivered_bytes", OFFLOAD_MS);
+      return sent !== null && delivered ? 1 - sent / delivered : null;
+    });
+    const rebuffering = rows.map((row, i) => {
+      const stalled = this.#perMs(rows, i, "stalled_ms", REBUFFER_MS);
+      const viewers = this.value(row, "viewers");
+      return stalled !== null && viewers > 0 ? stalled / viewers : null;
+    });
+    return {
+      at: column("unix_ms", 1 / 1000),
+      viewers: column("viewers"),
+      originBps: bps("egress_bytes"),
+      withoutPeersBps: bps("delivered_bytes"),
+      offload,
+      bound: column("bound_permille", 1 / 1000),
+      fromPeersBps: bps("from_peers_bytes"),
+      fromOriginBps: bps("from_origin_bytes"),
+      rebuffering,
+    };
+  }
+}
+
+function times(value: number | null, factor: number): number | null {
+  return value === null ? null : value * factor;
+}
+
+/** Rebuffering in the bands that operators use. */
+export function band(share: number): "good" | "fair" | "bad" {
+  return share < 0.01 ? "good" : share <= 0.03 ? "fair" : "bad";
+}

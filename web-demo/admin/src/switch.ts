@@ -1,0 +1,69 @@
+/**
+ * The switch that turns a stream's peers off, or on again.
+ *
+ * Rule: it shows what the server says, never what was clicked; off is asked for twice, with what it
+ * will cost.
+ */
+
+import { element, say } from "../../page/src/dom.js";
+
+const MORE = "Off: every viewer goes on over plain HTTP at once.";
+
+/** What the switch is about. */
+export interface Subject {
+  stream: string;
+  enabled: boolean;
+  viewers: number;
+  /** What the origin would have to send, in words. */
+  withoutPeers: string;
+}
+
+export class Switch {
+  readonly #button = element("switch", HTMLButtonElement);
+  #subject: Subject | null = null;
+
+  constructor() {
+    this.#button.addEventListener("click", () => void this.#clicked());
+  }
+
+  show(subject: Subject): void {
+    this.#subject = subject;
+    this.#button.disabled = false;
+    this.#button.setAttribute("aria-checked", String(subject.enabled));
+    this.#button.setAttribute("aria-label", `Peers of ${subject.stream}`);
+    say("switch-text", subject.enabled ? "on" : "off");
+  }
+
+  async #clicked(): Promise<void> {
+    const subject = this.#subject;
+    if (!subject || (subject.enabled && !(await confirmed(subject)))) {
+      return;
+    }
+    const { stream, enabled } = subject;
+    try {
+      const response = await fetch(`streams/${encodeURIComponent(stream)}/peers`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ enabled: !enabled }),
+      });
+      const said = response.ok ? "" : (await response.text()).trim();
+      say("switch-more", response.ok ? `Peers of ${stream} are ${enabled ? "off" : "on"}.` : said);
+    } catch {
+      say("switch-more", "The server cannot be reached; nothing was changed.");
+    }
+    setTimeout(() => say("switch-more", MORE), 8_000);
+  }
+}
+
+function confirmed({ stream, viewers, withoutPeers }: Subject): Promise<boolean> {
+  const dialog = element("confirm", HTMLDialogElement);
+  say("confirm-title", `Turn peers off for ${stream}?`);
+  const cost = `The origin will then have to send about ${withoutPeers}.`;
+  say("confirm-text", `${viewers} viewers go on over plain HTTP. ${cost} It stays off until it is turned on, or the server starts again.`);
+  say("confirm-go", "Turn off");
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((done) => {
+    dialog.addEventListener("close", () => done(dialog.returnValue === "go"), { once: true });
+  });
+}
