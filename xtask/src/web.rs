@@ -40,29 +40,50 @@ pub(crate) fn folder() -> PathBuf {
 
 /// Builds the WASM module under `target` and says where it is.
 fn build_wasm(target: &Path) -> Result<PathBuf> {
-    ensure_target()?;
     let home = cargo_home()?;
     let remaps = [(shell::workspace_root(), "/shoal"), (home, "/cargo")];
     let flags = remaps.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
     let mut command =
-        shell::cargo(&["build", "--package", "shoal-wasm", "--profile", "wasm", "--target"]);
-    command.args([TARGET, "--target-dir"]).arg(target);
+        if has_target() || add_target() { shell::cargo(&[]) } else { debian_cargo()? };
+    command.args(["build", "--package", "shoal-wasm", "--profile", "wasm"]);
+    command.args(["--target", TARGET, "--target-dir"]).arg(target);
     command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", flags.join(" "));
     shell::run(&mut command)?;
     Ok(target.join(TARGET).join("wasm/shoal_wasm.wasm"))
 }
 
-/// Rust's standard library for the target; rustup brings it.
-fn ensure_target() -> Result<()> {
-    let listing = shell::capture(&mut shell::cargo(&["rustc", "--print", "sysroot"]));
-    let rustc = shell::capture(Command::new("rustc").args(["--print", "sysroot"])).or(listing)?;
-    let library = Path::new(rustc.trim()).join("lib/rustlib").join(TARGET);
-    if library.is_dir() {
-        return Ok(());
+/// Whether the toolchain has Rust's standard library for the target.
+fn has_target() -> bool {
+    let sysroot = shell::capture(Command::new("rustc").args(["--print", "sysroot"]));
+    sysroot.is_ok_and(|path| Path::new(path.trim()).join("lib/rustlib").join(TARGET).is_dir())
+}
+
+/// Lets rustup bring it.
+fn add_target() -> bool {
+    shell::run(Command::new("rustup").args(["target", "add", TARGET])).is_ok()
+}
+
+/// Debian's compiler, which builds that library from its source.
+fn debian_cargo() -> Result<Command> {
+    const PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld-19"];
+    let linker = "wasm-ld-19";
+    if !shell::is_installed(linker) || !Path::new("/usr/bin/cargo").is_file() {
+        let by_hand = format!(
+            "the Rust toolchain has no {TARGET} and rustup does not bring it; run: \
+             rustup target add {TARGET}, or: apt-get install {}",
+            PACKAGES.join(" ")
+        );
+        ensure!(shell::is_root() && shell::is_installed("apt-get"), "{by_hand}");
+        shell::run(Command::new("apt-get").args(["update", "-qq"]))?;
+        let install = ["install", "-y", "-qq", "--no-install-recommends"];
+        shell::run(Command::new("apt-get").args(install).args(PACKAGES)).context(by_hand)?;
     }
-    shell::run(Command::new("rustup").args(["target", "add", TARGET])).with_context(|| {
-        format!("the Rust toolchain has no {TARGET}; to install it: rustup target add {TARGET}")
-    })
+    let mut command = Command::new("/usr/bin/cargo");
+    command.current_dir(shell::workspace_root());
+    command.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
+    command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
+    command.env("CARGO_UNSTABLE_BUILD_STD", "std,panic_abort");
+    Ok(command)
 }
 
 fn cargo_home() -> Result<PathBuf> {
