@@ -82,7 +82,7 @@ fn debian_cargo() -> Result<Command> {
     command.current_dir(shell::workspace_root());
     command.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
     command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
-    command.env("CARGO_UNSTABLE_BUILD_STD", "std,panic_abort");
+    command.arg("-Zbuild-std=std,panic_abort");
     Ok(command)
 }
 

@@ -6,6 +6,7 @@
 
 import Hls from "hls.js";
 import type { HlsLike, Shoal } from "../../sdk/src/index.js";
+import { Measure } from "./measure.js";
 import type { Query } from "./query.js";
 
 /** Moments in ms of `performance.now()`; null until they come. */
@@ -26,6 +27,8 @@ export interface Playback {
   waiting: number;
   /** Time spent in them, the present one included. */
   readonly stalledMs: number;
+  /** What the player really showed, with or without Shoal; null before there is one. */
+  figures(): ReturnType<Measure["figures"]> | null;
 }
 
 interface Source {
@@ -63,6 +66,8 @@ export async function play(playback: Playback, query: Query, told: Told): Promis
   const base = { workerPath: new URL("hls.worker.js", import.meta.url).href };
   const hls = new Hls(shoal ? shoal.hlsConfig(base) : base);
   playback.hls = hls;
+  const measure = new Measure(hls, video, shoal);
+  playback.figures = () => measure.figures();
   // hls.js types every event apart; the SDK names only those that it hears.
   shoal?.attach(hls as unknown as HlsLike);
   hls.once(Hls.Events.MANIFEST_PARSED, () => {
@@ -141,6 +146,7 @@ export function measured(video: HTMLVideoElement): Playback {
     video,
     marks,
     waiting: 0,
+    figures: () => null,
     get stalledMs() {
       return ended + (since === null ? 0 : performance.now() - since);
     },

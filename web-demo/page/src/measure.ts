@@ -6,9 +6,8 @@
  * the stream's own dates.
  */
 
-import type Hls from "hls.js";
-import { Events } from "hls.js";
-import type { Shoal } from "../sdk/src/index.js";
+import Hls from "hls.js";
+import type { Shoal } from "../../sdk/src/index.js";
 
 /** Waiting shorter than this is no stall. */
 const STALL_MS_MIN = 100;
@@ -36,8 +35,8 @@ export class Measure {
     this.#hls = hls;
     this.#video = video;
     this.#shoal = shoal;
-    hls.on(Events.FRAG_LOADED, (_, { payload }) => (this.#deliveredBytes += payload.byteLength));
-    hls.on(Events.ERROR, (_, { details }) => {
+    hls.on(Hls.Events.FRAG_LOADED, (_, { payload }) => (this.#deliveredBytes += payload.byteLength));
+    hls.on(Hls.Events.ERROR, (_, { details }) => {
       this.#errors.push(details);
       this.#errors.splice(0, this.#errors.length - ERRORS_MAX);
     });
