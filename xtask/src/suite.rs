@@ -2,8 +2,9 @@
 //!
 //! Rule: what is missing is installed if it may be, else named in one line; no test is skipped.
 
-use crate::shell;
+use crate::{shell, web};
 use anyhow::Result;
+use std::collections::BTreeSet;
 use std::process::Command;
 
 /// Which tests to run.
@@ -18,13 +19,24 @@ pub(crate) struct Args {
 }
 
 /// Programs that tests start, and the apt packages that hold them.
-const PROGRAMS: &[(&str, &str)] =
-    &[("ffmpeg", "ffmpeg"), ("mpv", "mpv"), ("nft", "nftables"), ("ip", "iproute2")];
+const PROGRAMS: &[(&str, &str)] = &[
+    ("ffmpeg", "ffmpeg"),
+    ("mpv", "mpv"),
+    ("nft", "nftables"),
+    ("ip", "iproute2"),
+    ("tc", "iproute2"),
+    ("chromium", "chromium"),
+    ("setpriv", "util-linux"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
+];
 
 /// Sets up the machine and runs all tests, documentation tests first: so the closing lines of the
 /// output are the runner's own.
 pub(crate) fn run(args: &Args) -> Result<()> {
     set_up(args.no_install);
+    // The server embeds the pages, so they come before it.
+    web::run(web::Args::default())?;
     let docs = shell::run(&mut shell::cargo(&["test", "--workspace", "--doc", "--quiet"]));
     let runner = run_tests(args);
     docs.and(runner)
@@ -52,6 +64,8 @@ fn set_up(no_install: bool) {
         .iter()
         .filter(|(program, _)| !shell::is_installed(program))
         .map(|(_, package)| *package)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
         .collect();
     if missing.is_empty() {
         return;

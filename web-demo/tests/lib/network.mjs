@@ -1,0 +1,77 @@
+/**
+ * A line of a given rate: a network namespace, joined to the host by one shaped link.
+ *
+ * Rule: what is made here is removed at the scenario's end, and what a scenario that was killed has
+ * left at the next one's start. Addresses are of 198.18.0.0/15, set aside for measurements
+ * (RFC 2544). It needs root.
+ */
+
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
+
+const PREFIX = "shoal-web";
+/** As in a common access router. */
+const QUEUE = ["burst", "16kb", "latency", "200ms"];
+
+function ip(...words) {
+  return execFileSync("ip", words, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+}
+
+function tc(...words) {
+  execFileSync("tc", words, { stdio: ["ignore", "pipe", "pipe"] });
+}
+
+function removeLeftovers() {
+  for (const line of ip("netns", "list").split("\n")) {
+    const [, pid] = new RegExp(`^${PREFIX}-(\\d+)-\\d+`).exec(line) ?? [];
+    if (pid && !existsSync(`/proc/${pid}`)) {
+      ip("netns", "del", line.split(" ")[0]);
+    }
+  }
+}
+
+/** A line that browsers can be confined to. */
+export class Line {
+  /** Of the network namespace. */
+  name;
+  /** The host's, as seen from within. */
+  host;
+  #link;
+
+  constructor(stage, number, { downBps, upBps, delayMs = 0 }) {
+    removeLeftovers();
+    const subnet = `198.19.${process.pid % 256}.${number * 4}`.replace(/\d+$/, "");
+    const [outer, inner] = [1, 2].map((host) => `${subnet}${number * 4 + host}`);
+    this.name = `${PREFIX}-${process.pid}-${number}`;
+    this.host = outer;
+    // An interface's name has at most 15 characters.
+    this.#link = `sw${process.pid}-${number}`;
+    const within = ["-n", this.name];
+    ip("netns", "add", this.name);
+    stage.atEnd(() => ip("netns", "del", this.name));
+    ip("link", "add", this.#link, "type", "veth", "peer", "name", "wan0", "netns", this.name);
+    ip("addr", "add", `${outer}/30`, "dev", this.#link);
+    ip("link", "set", this.#link, "up");
+    ip(...within, "link", "set", "lo", "up");
+    ip(...within, "addr", "add", `${inner}/30`, "dev", "wan0");
+    ip(...within, "link", "set", "wan0", "up");
+    // Without a default route a browser gathers no candidates.
+    ip(...within, "route", "add", "default", "via", outer);
+    this.down(downBps, "add");
+    const up = ["root", "handle", "1:", "tbf", "rate", `${upBps}bit`, ...QUEUE];
+    tc("-n", this.name, "qdisc", "add", "dev", "wan0", ...up);
+    if (delayMs > 0) {
+      const delay = ["parent", "1:1", "handle", "10:", "netem", "delay", `${delayMs}ms`];
+      tc("-n", this.name, "qdisc", "add", "dev", "wan0", ...delay);
+    }
+  }
+
+  /** Sets the rate towards the browser. */
+  down(bps, verb = "change") {
+    const shape = ["root", "handle", "1:", "tbf", "rate", `${bps}bit`, ...QUEUE];
+    tc("qdisc", verb, "dev", this.#link, ...shape);
+  }
+}
+
+/** Pages tell their neighbours on the other side of a line where they are. */
+export const OPEN_ADDRESSES = ["--disable-features=WebRtcHideLocalIpsWithMdns"];
