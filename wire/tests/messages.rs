@@ -200,53 +200,39 @@ fn chunk_sizes_keep_large_digests_within_a_message() {
     }
 }
 
-/// The layout is a contract with peers of other builds and with the browser.
+/// The layout is a contract with peers of other builds and with the browser, whose tests read the
+/// same file.
 #[test]
 fn golden_bytes() {
     let object = ObjectId { rendition: RenditionId(1), epoch: Epoch(2), msn: 3, part: Part::WHOLE };
     let chunks = ChunkRange::new(4, 2);
     let held = Duration::from_millis(258);
-    let of_object = "0001 00000002 0000000000000003 ffff";
-    let golden = [
-        (
-            PeerMessage::Subscribe { substream: Substream(5), from: object, weight: 6 },
-            format!("01 05 {of_object} 0006"),
-        ),
-        (
-            PeerMessage::Subscribed { substream: Substream(5), from: object },
-            format!("02 05 {of_object}"),
-        ),
-        (
-            PeerMessage::Unsubscribe { substream: Substream(5), until: object },
-            format!("03 05 {of_object}"),
-        ),
-        (PeerMessage::Fetch { object, chunks }, format!("04 {of_object} 0004 0002")),
-        (PeerMessage::Cancel { object, chunks }, format!("05 {of_object} 0004 0002")),
-        (PeerMessage::Refuse { object, chunks }, format!("06 {of_object} 0004 0002")),
-        (
-            PeerMessage::Chunk {
-                object,
-                chunks,
-                held,
-                payload: Bytes::from_static(b"\xaa\xbb").into(),
-            },
-            format!("07 {of_object} 0004 02 0102 aabb"),
-        ),
-        (PeerMessage::Digest(Bytes::from_static(b"\xcc")), "08 cc".into()),
-        (PeerMessage::Have { object, holding: Holding::Complete }, format!("09 {of_object} 01")),
-        (
-            PeerMessage::End { object, substream: Substream(7), count: 4 },
-            format!("0a 07 {of_object} 0004"),
-        ),
-        (PeerMessage::Late { object, chunks }, format!("0b {of_object} 0004 0002")),
-        (PeerMessage::Forget { rendition: RenditionId(1) }, "0c 0001".into()),
-        (PeerMessage::Ping(9), "0d 0000000000000009".into()),
-        (PeerMessage::Pong(9), "0e 0000000000000009".into()),
-        (PeerMessage::Bye, "0f".into()),
+    let payload = Bytes::from_static(b"\xaa\xbb").into();
+    let (substream, last) = (Substream(5), Substream(7));
+    let messages = [
+        ("subscribe", PeerMessage::Subscribe { substream, from: object, weight: 6 }),
+        ("subscribed", PeerMessage::Subscribed { substream, from: object }),
+        ("unsubscribe", PeerMessage::Unsubscribe { substream, until: object }),
+        ("fetch", PeerMessage::Fetch { object, chunks }),
+        ("cancel", PeerMessage::Cancel { object, chunks }),
+        ("refuse", PeerMessage::Refuse { object, chunks }),
+        ("chunk", PeerMessage::Chunk { object, chunks, held, payload }),
+        ("digest", PeerMessage::Digest(Bytes::from_static(b"\xcc"))),
+        ("have", PeerMessage::Have { object, holding: Holding::Complete }),
+        ("end", PeerMessage::End { object, substream: last, count: 4 }),
+        ("late", PeerMessage::Late { object, chunks }),
+        ("forget", PeerMessage::Forget { rendition: RenditionId(1) }),
+        ("ping", PeerMessage::Ping(9)),
+        ("pong", PeerMessage::Pong(9)),
+        ("bye", PeerMessage::Bye),
     ];
-    for (message, hex) in golden {
+    let lines = include_str!("../golden/peer_messages.txt").lines();
+    let lines: Vec<_> = lines.filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(lines.len(), messages.len());
+    for (line, (name, message)) in lines.into_iter().zip(messages) {
         let encoded: String = message.encode().iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(encoded, hex.replace(' ', ""), "{message:?}");
+        let (golden_name, hex) = line.split_once(": ").expect("a line is a name and bytes");
+        assert_eq!((golden_name, hex.replace(' ', "")), (name, encoded));
     }
 }
 
