@@ -125,5 +125,6 @@ scenarios! {
     tab_closed
     tracker_cut
     tracker_gone
+    units
     unsupported
 }
