@@ -57,24 +57,41 @@ pub(crate) struct Meters {
     pub(crate) mirror: Arc<ListenerMeter>,
     pub(crate) ingest: Arc<ListenerMeter>,
     pub(crate) admin: Arc<ListenerMeter>,
-    /// Bytes written on the public listener for each stream: media, playlists, tracker, heads.
-    streams: BTreeMap<StreamName, Arc<AtomicU64>>,
+    streams: BTreeMap<StreamName, StreamMeter>,
+}
+
+/// What the public listener sent for one stream.
+#[derive(Debug, Default)]
+pub(crate) struct StreamMeter {
+    /// All that was written: media, playlists, tracker, heads.
+    sent: Arc<AtomicU64>,
+    /// Body bytes of segments and init sections.
+    media: Arc<AtomicU64>,
+}
+
+impl StreamMeter {
+    /// What a connection's bytes count for while it is asked for this stream.
+    fn account(&self) -> Account {
+        Account::Stream(Arc::clone(&self.sent))
+    }
+
+    pub(crate) fn sent_bytes(&self) -> u64 {
+        ListenerMeter::read(&self.sent)
+    }
+
+    pub(crate) fn media_bytes(&self) -> u64 {
+        ListenerMeter::read(&self.media)
+    }
 }
 
 impl Meters {
     pub(crate) fn new(streams: impl Iterator<Item = StreamName>) -> Self {
-        Self { streams: streams.map(|name| (name, Arc::default())).collect(), ..Self::default() }
+        let streams = streams.map(|name| (name, StreamMeter::default())).collect();
+        Self { streams, ..Self::default() }
     }
 
-    /// What a stream's bytes count for.
-    fn stream(&self, name: &str) -> Account {
-        let counter = name.parse().ok().and_then(|name: StreamName| self.streams.get(&name));
-        counter.map_or(Account::None, |counter| Account::Stream(Arc::clone(counter)))
-    }
-
-    /// Bytes written for a stream so far.
-    pub(crate) fn stream_bytes(&self, name: &StreamName) -> u64 {
-        self.streams.get(name).map_or(0, |counter| ListenerMeter::read(counter))
+    pub(crate) fn stream(&self, name: &StreamName) -> Option<&StreamMeter> {
+        self.streams.get(name)
     }
 }
 

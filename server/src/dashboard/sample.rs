@@ -16,10 +16,11 @@ use shoal_wire::StreamName;
 use std::collections::BTreeMap;
 
 /// What the numbers of a [`Row`] are.
-pub(super) const COLUMNS: [&str; 14] = [
+pub(super) const COLUMNS: [&str; 15] = [
     "unix_ms",
     "viewers",
     "egress_bytes",
+    "media_bytes",
     "delivered_bytes",
     "from_origin_bytes",
     "from_peers_bytes",
@@ -86,8 +87,9 @@ pub(super) fn take(sources: &Sources, swarms: &[SwarmStatus], unix_ms: u64) -> S
     let public = &sources.meters.public;
     let streams = sources.origin.streams().map(|stream| {
         let swarm = swarms.iter().find(|swarm| swarm.stream == stream.name);
-        let egress_bytes = sources.meters.stream_bytes(&stream.name);
-        of_stream(stream, &swarm.cloned().unwrap_or_default(), egress_bytes, unix_ms)
+        let meter = sources.meters.stream(&stream.name);
+        let sent = meter.map_or((0, 0), |meter| (meter.sent_bytes(), meter.media_bytes()));
+        of_stream(stream, &swarm.cloned().unwrap_or_default(), sent, unix_ms)
     });
     Sample {
         unix_ms,
@@ -104,7 +106,7 @@ pub(super) fn take(sources: &Sources, swarms: &[SwarmStatus], unix_ms: u64) -> S
 fn of_stream(
     stream: &Stream,
     swarm: &SwarmStatus,
-    egress_bytes: u64,
+    (egress_bytes, media_bytes): (u64, u64),
     unix_ms: u64,
 ) -> StreamSample {
     let (totals, supplies) = (&swarm.totals, &swarm.supplies);
@@ -130,6 +132,7 @@ fn of_stream(
             unix_ms,
             swarm.viewers as u64,
             egress_bytes,
+            media_bytes,
             totals.delivered.as_bytes(),
             totals.from_origin.as_bytes(),
             totals.from_peers.as_bytes(),

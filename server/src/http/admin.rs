@@ -1,6 +1,6 @@
 //! What the operator and their tools ask: metrics, health, status.
 
-use super::{Meters, Shared};
+use super::{Meters, Shared, StreamMeter};
 use crate::metrics::Egress;
 use crate::net::ListenerMeter;
 use crate::origin::Stream;
@@ -113,7 +113,7 @@ pub(super) async fn status(State(shared): State<Shared>) -> Response {
 }
 
 fn stream_status(stream: &Stream, swarm: SwarmStatus, meters: &Meters) -> StreamStatus {
-    let egress_bytes = meters.stream_bytes(&stream.name);
+    let egress_bytes = meters.stream(&stream.name).map_or(0, StreamMeter::sent_bytes);
     let view = stream.view();
     let renditions = view.renditions.iter().map(|rendition| RenditionStatus {
         rendition: rendition.info.rendition,

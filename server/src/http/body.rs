@@ -11,7 +11,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
@@ -22,8 +22,8 @@ const PIECE_BYTES: usize = 32 * 1024;
 /// What a body's bytes count as.
 #[derive(Clone, Debug)]
 pub(crate) enum Counted {
-    /// Bytes of a segment or an init section; per object too, where given.
-    Media(Arc<ListenerMeter>, Option<Arc<Traffic>>),
+    /// Bytes of a segment or an init section; for viewers, per object and per stream too.
+    Media(Arc<ListenerMeter>, Option<(Arc<Traffic>, Arc<AtomicU64>)>),
     /// Bytes of a playlist.
     Playlist(Arc<ListenerMeter>),
 }
@@ -34,8 +34,9 @@ impl Counted {
         match self {
             Self::Media(meter, traffic) => {
                 meter.media_bytes.fetch_add(bytes, Ordering::Relaxed);
-                if let Some(traffic) = traffic {
-                    traffic.add(bytes);
+                if let Some((object, stream)) = traffic {
+                    object.add(bytes);
+                    stream.fetch_add(bytes, Ordering::Relaxed);
                 }
             }
             Self::Playlist(meter) => {

@@ -5,8 +5,8 @@
 
 use super::body::{Counted, CountedBody};
 use super::range::{Selected, select};
-use super::{Face, Meters, Shared, shoal_header};
-use crate::net::{ConnectionMeter, ListenerMeter};
+use super::{Face, Meters, Shared, StreamMeter, shoal_header};
+use crate::net::{Account, ConnectionMeter, ListenerMeter};
 use crate::origin::object::{StoredObject, extension};
 use crate::origin::{Origin, Playlist, Stream};
 use axum::body::Body;
@@ -64,7 +64,12 @@ impl Playback {
         response
     }
 
-    async fn object(&self, object: &StoredObject, headers: &HeaderMap) -> Response<Body> {
+    async fn object(
+        &self,
+        object: &StoredObject,
+        account: Option<&StreamMeter>,
+        headers: &HeaderMap,
+    ) -> Response<Body> {
         let mut response = Response::new(Body::empty());
         let out = response.headers_mut();
         out.insert(header::ETAG, text(&object.etag));
@@ -92,7 +97,8 @@ impl Playback {
         let out = response.headers_mut();
         out.insert(header::CONTENT_TYPE, HeaderValue::from_static(object.content_type()));
         out.insert(header::CONTENT_LENGTH, (last + 1 - first).into());
-        let traffic = (self.face == Face::Public).then(|| Arc::clone(&object.traffic));
+        let traffic =
+            account.map(|stream| (Arc::clone(&object.traffic), Arc::clone(&stream.media)));
         let counted = Counted::Media(Arc::clone(&self.meter), traffic);
         match CountedBody::part(object, (first, last), counted).await {
             Ok(body) => *response.body_mut() = Body::new(body),
@@ -116,9 +122,11 @@ pub(super) async fn serve(
     let Some(stream) = playback.origin.stream(&stream) else {
         return not_found("no such stream\n");
     };
-    if playback.face == Face::Public {
-        connection.counts_for(playback.meters.stream(stream.name.as_str()));
-    }
+    let account = match playback.face {
+        Face::Public => playback.meters.stream(&stream.name),
+        Face::Mirror => None,
+    };
+    connection.counts_for(account.map_or(Account::None, StreamMeter::account));
     if extension(&path) == Some("m3u8") {
         let playlist = stream.view().playlists.get(&path).cloned();
         return match playlist {
@@ -129,7 +137,7 @@ pub(super) async fn serve(
     let file = path.rsplit('/').next().unwrap_or_default();
     let object = stream.view().objects.get(file).cloned();
     match object {
-        Some(object) => playback.object(&object, &headers).await,
+        Some(object) => playback.object(&object, account, &headers).await,
         None => not_found("no such segment\n"),
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Rule: buffers are small and messages limited, because there are many sessions and few messages.
 
-use super::Shared;
-use crate::net::ConnectionMeter;
+use super::{Shared, StreamMeter};
+use crate::net::{Account, ConnectionMeter};
 use crate::sessions;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{ConnectInfo, Extension, Path, State};
@@ -23,7 +23,8 @@ pub(super) async fn upgrade(
     Extension(meter): Extension<Arc<ConnectionMeter>>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    meter.counts_for(shared.meters.stream(&stream));
+    let account = stream.parse().ok().and_then(|name| shared.meters.stream(&name));
+    meter.counts_for(account.map_or(Account::None, StreamMeter::account));
     upgrade
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(BUFFER_BYTES)

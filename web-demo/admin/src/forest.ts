@@ -9,8 +9,10 @@ import { shortName } from "../../page/src/format.js";
 import type { Forest, Tree } from "./model.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const [WIDTH, HEIGHT, MARGIN] = [1000, 260, 16];
-const LABELS_MAX = 40;
+const [HEIGHT, MARGIN] = [260, 18];
+/** Room that a leaf needs to be seen apart from the next. */
+const LEAF_PX = 5;
+const LABEL_PX = 34;
 
 function shape(name: string, attributes: Record<string, string | number>): SVGElement {
   const node = document.createElementNS(SVG, name);
@@ -19,7 +21,7 @@ function shape(name: string, attributes: Record<string, string | number>): SVGEl
 }
 
 /** Where each node is: leaves side by side, parents above the middle of theirs. */
-export function layout(parents: number[]): { x: number[]; depth: number[]; depthMax: number } {
+export function layout(parents: number[]): { x: number[]; depth: number[]; depthMax: number; leaves: number } {
   const children: number[][] = parents.map(() => []);
   const roots: number[] = [];
   const depth: number[] = [];
@@ -38,18 +40,19 @@ export function layout(parents: number[]): { x: number[]; depth: number[]; depth
   roots.forEach(place);
   const width = Math.max(1, leaves - 1);
   const one = leaves === 1;
-  return { x: x.map((at) => (one ? 0.5 : at / width)), depth, depthMax: Math.max(1, ...depth) };
+  return { x: x.map((at) => (one ? 0.5 : at / width)), depth, depthMax: Math.max(1, ...depth), leaves };
 }
 
-function draw(tree: Tree): SVGElement {
-  const { x, depth, depthMax } = layout(tree.parents);
-  const left = (at: number) => MARGIN + (x[at] ?? 0.5) * (WIDTH - 2 * MARGIN);
+function draw(tree: Tree, room: number): SVGElement {
+  const { x, depth, depthMax, leaves } = layout(tree.parents);
+  const width = Math.max(room, leaves * LEAF_PX + 2 * MARGIN);
+  const left = (at: number) => MARGIN + (x[at] ?? 0.5) * (width - 2 * MARGIN);
   const top = (hops: number) => MARGIN + (hops / depthMax) * (HEIGHT - 3 * MARGIN);
   const inner = new Set(tree.parents);
-  const svg = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "xMidYMid meet" });
+  const svg = shape("svg", { width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}` });
   const lines = tree.parents.map((parent, i) =>
     shape("line", {
-      x1: parent < 0 ? WIDTH / 2 : left(parent),
+      x1: parent < 0 ? width / 2 : left(parent),
       y1: parent < 0 ? top(0) : top(depth[parent] ?? 1),
       x2: left(i),
       y2: top(depth[i] ?? 1),
@@ -64,13 +67,14 @@ function draw(tree: Tree): SVGElement {
     dot.append(title);
     return dot;
   });
-  const names = tree.peers.length > LABELS_MAX ? [] : tree.peers.map((peer, i) => {
+  const named = leaves * LABEL_PX <= width ? tree.peers : [];
+  const names = named.map((peer, i) => {
     const text = shape("text", { x: left(i), y: top(depth[i] ?? 1) + 18, "text-anchor": "middle" });
     text.textContent = shortName(peer);
     return text;
   });
-  const origin = shape("rect", { x: WIDTH / 2 - 10, y: top(0) - 7, width: 20, height: 14, rx: 3 });
-  const label = shape("text", { x: WIDTH / 2 + 16, y: top(0) + 4 });
+  const origin = shape("rect", { x: width / 2 - 10, y: top(0) - 7, width: 20, height: 14, rx: 3 });
+  const label = shape("text", { x: width / 2 + 16, y: top(0) + 4 });
   label.textContent = "origin";
   svg.append(...lines, ...nodes, ...names, origin, label);
   return svg;
@@ -126,17 +130,17 @@ export class Trees {
 
   #draw(): void {
     const tree = this.#forest?.trees.find((it) => String(it.substream) === this.#select.value);
-    const key = JSON.stringify(tree ?? null);
+    const root = element("tree", HTMLElement);
+    const key = JSON.stringify([root.clientWidth, tree]);
     if (key === this.#drawn) {
       return;
     }
     this.#drawn = key;
-    const root = element("tree", HTMLElement);
     if (!tree || tree.peers.length === 0) {
       root.replaceChildren("Nobody is in this tree.");
       return;
     }
-    root.replaceChildren(draw(tree));
+    root.replaceChildren(draw(tree, root.clientWidth));
     const part = tree.is_whole ? "" : ", the top of it";
     const text = `Substream ${tree.substream}: ${tree.peers.length} viewers${part}`;
     root.setAttribute("aria-label", text);

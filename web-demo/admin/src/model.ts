@@ -71,7 +71,7 @@ export interface Forest {
 const ROWS_MAX = 600;
 /** Viewers report every few seconds; rates over less would jump. */
 export const RATE_MS = 10_000;
-export const OFFLOAD_MS = 30_000;
+export const OFFLOAD_MS = 60_000;
 export const REBUFFER_MS = 60_000;
 
 /** Everything that plots show of one stream, column by column; times in s. */
@@ -79,9 +79,13 @@ export interface Series {
   at: number[];
   viewers: number[];
   originBps: (number | null)[];
+  /** What players without Shoal take: media that the origin sent and no viewer reported. */
+  plainBps: (number | null)[];
+  /** What the origin would send: what Shoal's viewers were given, and the plain players' part. */
   withoutPeersBps: (number | null)[];
   offload: (number | null)[];
-  bound: number[];
+  /** The bound of the tracker's plan, diluted by the plain players' part. */
+  bound: (number | null)[];
   fromPeersBps: (number | null)[];
   fromOriginBps: (number | null)[];
   rebuffering: (number | null)[];
@@ -141,10 +145,25 @@ export class History {
     const column = (name: string, scale = 1) => rows.map((row) => this.value(row, name) * scale);
     const bps = (name: string) =>
       rows.map((_, i) => times(this.#perMs(rows, i, name, RATE_MS), 8_000));
+    const plain = (i: number, ms: number) => {
+      const media = this.#perMs(rows, i, "media_bytes", ms);
+      const reported = this.#perMs(rows, i, "from_origin_bytes", ms);
+      return media === null || reported === null ? null : Math.max(0, media - reported);
+    };
+    const without = (i: number, ms: number) => {
+      const delivered = this.#perMs(rows, i, "delivered_bytes", ms);
+      const other = plain(i, ms);
+      return delivered === null || other === null ? null : delivered + other;
+    };
     const offload = rows.map((_, i) => {
       const sent = this.#perMs(rows, i, "egress_bytes", OFFLOAD_MS);
-      const delivered = this.#perMs(rows, i, "delivered_bytes", OFFLOAD_MS);
-      return sent !== null && delivered ? 1 - sent / delivered : null;
+      const would = without(i, OFFLOAD_MS);
+      return sent !== null && would ? 1 - sent / would : null;
+    });
+    const bound = rows.map((row, i) => {
+      const [other, would] = [plain(i, OFFLOAD_MS), without(i, OFFLOAD_MS)];
+      const part = other !== null && would ? 1 - other / would : 1;
+      return (this.value(row, "bound_permille") / 1000) * part;
     });
     const rebuffering = rows.map((row, i) => {
       const stalled = this.#perMs(rows, i, "stalled_ms", REBUFFER_MS);
@@ -155,9 +174,10 @@ export class History {
       at: column("unix_ms", 1 / 1000),
       viewers: column("viewers"),
       originBps: bps("egress_bytes"),
-      withoutPeersBps: bps("delivered_bytes"),
+      plainBps: rows.map((_, i) => times(plain(i, RATE_MS), 8_000)),
+      withoutPeersBps: rows.map((_, i) => times(without(i, RATE_MS), 8_000)),
       offload,
-      bound: column("bound_permille", 1 / 1000),
+      bound,
       fromPeersBps: bps("from_peers_bytes"),
       fromOriginBps: bps("from_origin_bytes"),
       rebuffering,

@@ -8,6 +8,9 @@ import { element, say } from "../../page/src/dom.js";
 import { bytes, percent, rate, UNKNOWN } from "../../page/src/format.js";
 import { band, type History, type Sample, type Series, type StreamSample } from "./model.js";
 
+/** Below this part of all, players without Shoal are a matter of when viewers report. */
+const PLAIN_MIN = 0.15;
+
 const last = <T>(values: (T | null)[]): T | null => values.at(-1) ?? null;
 
 /** The tiles. */
@@ -18,11 +21,13 @@ export function showTiles(stream: StreamSample, series: Series, history: History
   say("viewers-more", `${of("members")} planned in the largest rendition`);
   const [sends, would] = [last(series.originBps), last(series.withoutPeersBps)];
   say("origin", rate(sends));
-  say("origin-more", `without peers ${rate(would)}`);
+  const plain = last(series.plainBps) ?? 0;
+  const others = plain > (would ?? 0) * PLAIN_MIN ? `, ${rate(plain)} of it without Shoal` : "";
+  say("origin-more", `without peers ${rate(would)}${others}`);
   const [offload, bound] = [last(series.offload), last(series.bound) ?? 0];
   say("offload", percent(offload));
   const limit = stream.resource_index < 1000 - 1000 / Math.max(1, viewers) ? "upload" : "1 − 1/N";
-  say("offload-more", `of ${percent(bound)} possible (${limit}), last 30 s`);
+  say("offload-more", `of ${percent(bound)} possible (${limit}), last 60 s`);
   element("gauge-fill", HTMLElement).style.width = percent(Math.min(1, Math.max(0, offload ?? 0)), 2).replace(" ", "");
   element("gauge-bound", HTMLElement).style.left = percent(bound, 2).replace(" ", "");
   const rebuffering = last(series.rebuffering);

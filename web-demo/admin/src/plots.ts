@@ -1,14 +1,17 @@
 /**
  * The plots of the last ten minutes.
  *
- * Rule: one accent for what peers bring, grey for the origin, dashes for what would be or could be.
+ * Rule: the accent for what a plot is about, grey for what it is compared with, dashes for what
+ * would be or could be. Beside each name stands its newest value until somebody points at
+ * another.
  */
 
 import uPlot from "uplot";
-import { percent, rate } from "../../page/src/format.js";
+import { percent, rate, UNKNOWN } from "../../page/src/format.js";
 import type { Series } from "./model.js";
 
-const HEIGHT = 200;
+const HEIGHT = 190;
+const WINDOW_S_MIN = 120;
 const colour = (name: string) =>
   getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
@@ -82,6 +85,12 @@ const KINDS: Kind[] = [
   },
 ];
 
+function clock(s: number, seconds: boolean): string {
+  const parts = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" } as const;
+  const format = seconds ? { ...parts, second: "2-digit" as const } : parts;
+  return new Date(s * 1000).toLocaleTimeString([], format);
+}
+
 /** Colours the bands behind the rebuffering line. */
 function bands(plot: uPlot): void {
   const { ctx, bbox } = plot;
@@ -113,14 +122,15 @@ function options(kind: Kind, width: number): uPlot.Options {
     height: HEIGHT,
     cursor: { drag: { x: false, y: false }, points: { size: 6 } },
     scales: {
+      x: { range: (_, min, max) => [Math.min(min ?? 0, (max ?? 0) - WINDOW_S_MIN), max ?? 0] },
       y: { range: (_, __, max) => [0, atMost ?? Math.max(atLeast, (max ?? 0) * 1.1)] },
     },
     axes: [
-      { ...axis, space: 70, values: (_, at) => at.map((s) => new Date(s * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })) },
+      { ...axis, size: 26, space: 70, values: (_, at) => at.map((s) => clock(s, false)) },
       { ...axis, size: 72, values: (_, at) => at.map((value) => text(value)) },
     ],
     series: [
-      { label: "at", value: (_, at) => (at === null ? "" : new Date(at * 1000).toLocaleTimeString()) },
+      { label: "at", value: (plot, at) => clock(at ?? plot.data[0].at(-1) ?? 0, true) },
       ...kind.lines.map((line) => {
         const stroke = colour(line.colour);
         return {
@@ -128,7 +138,10 @@ function options(kind: Kind, width: number): uPlot.Options {
           stroke,
           width: 1.5,
           points: { show: false },
-          value: (_: uPlot, value: number | null) => (value === null ? "–" : text(value)),
+          value: (plot: uPlot, value: number | null, at: number, index: number | null) => {
+            const shown = index === null ? (plot.data[at]?.at(-1) ?? null) : value;
+            return shown === null ? UNKNOWN : text(shown);
+          },
           ...(line.dashed ? { dash: [5, 4] } : {}),
           ...(line.filled ? { fill: `${stroke}26` } : {}),
           ...(line.stepped && uPlot.paths.stepped ? { paths: uPlot.paths.stepped({ align: 1 }) } : {}),

@@ -52,8 +52,8 @@ export class Graph {
     const origin = { peer: ORIGIN, inBps: originBps, outBps: 0, feeds: roots };
     const all = [origin, ...neighbours.toSorted((a, b) => (a.peer < b.peer ? -1 : 1))];
     this.#placed = all.map((each, i) => {
-      // The origin is on top; the others keep their order around it.
-      const target = -Math.PI / 2 + (i * 2 * Math.PI) / all.length;
+      // The origin is on the left; the others keep their order around.
+      const target = Math.PI + (i * 2 * Math.PI) / all.length;
       const before = this.#placed.find((placed) => placed.peer === each.peer);
       return { ...each, target, angle: mayMove() ? (before?.angle ?? target) : target };
     });

@@ -47,12 +47,13 @@ function showState(playback: Playback, stats: Stats | null): void {
   }
   if (stats === null || !stats.supported) {
     told.state("playing without peers", "");
+  } else if (stats.share === "off" || stats.shareReason === "switched-off-by-server") {
+    told.state("playing, peers off", "");
   } else if (!stats.connected) {
     told.state("playing, looking for the tracker", "");
-  } else if (stats.share === "off") {
-    told.state("playing, peers off", "");
   } else {
-    told.state(`playing, ${stats.neighbours.length} neighbours`, "on");
+    const links = stats.neighbours.length;
+    told.state(`playing, ${links} ${links === 1 ? "neighbour" : "neighbours"}`, "on");
   }
 }
 

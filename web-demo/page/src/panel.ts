@@ -66,8 +66,9 @@ export function showPlayback(playback: Playback): void {
   say("first-frame", time(marks.firstFrame));
   const level = hls?.levels[hls.currentLevel];
   if (level) {
-    const size = level.height > 0 ? `${level.height}p` : (level.name ?? "");
-    say("quality", level.bitrate > 0 ? `${size} ${rate(level.bitrate)}` : size || `${hls?.currentLevel}`);
+    // A playlist without a master says nothing of its picture; the picture itself does.
+    const size = `${level.height > 0 ? level.height : video.videoHeight}p`;
+    say("quality", level.bitrate > 0 ? `${size}, ${rate(level.bitrate)}` : size);
   }
 }
 

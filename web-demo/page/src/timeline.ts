@@ -43,7 +43,8 @@ export class Timeline {
       const all = last.originBytes + last.peerBytes;
       const share = all > 0 ? last.peerBytes / all : 0;
       const from = `${percent(share, 0)} of it from peers`;
-      this.#text.textContent = `Newest segment ${last.msn}: ${from}, ${Math.round(last.waitedMs)} ms`;
+      const waited = `there ${Math.round(last.waitedMs)} ms after it was asked for`;
+      this.#text.textContent = `Newest segment ${last.msn}: ${from}, ${waited}`;
     }
     this.#stage.refresh();
   }
