@@ -114,10 +114,13 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    abr
     corrupt_peer
     hls_1_6
     level_switch
     mixed
+    mobile
+    options
     peers_off
     playback
     seek

@@ -38,7 +38,7 @@ export class Line {
   host;
   #link;
 
-  constructor(stage, number, { downBps, upBps, delayMs = 0 }) {
+  constructor(stage, number, { downBps, upBps }) {
     removeLeftovers();
     const subnet = `198.19.${process.pid % 256}.${number * 4}`.replace(/\d+$/, "");
     const [outer, inner] = [1, 2].map((host) => `${subnet}${number * 4 + host}`);
@@ -58,17 +58,13 @@ export class Line {
     // Without a default route a browser gathers no candidates.
     ip(...within, "route", "add", "default", "via", outer);
     this.down(downBps, "add");
-    const up = ["root", "handle", "1:", "tbf", "rate", `${upBps}bit`, ...QUEUE];
+    const up = ["root", "tbf", "rate", `${upBps}bit`, ...QUEUE];
     tc("-n", this.name, "qdisc", "add", "dev", "wan0", ...up);
-    if (delayMs > 0) {
-      const delay = ["parent", "1:1", "handle", "10:", "netem", "delay", `${delayMs}ms`];
-      tc("-n", this.name, "qdisc", "add", "dev", "wan0", ...delay);
-    }
   }
 
   /** Sets the rate towards the browser. */
   down(bps, verb = "change") {
-    const shape = ["root", "handle", "1:", "tbf", "rate", `${bps}bit`, ...QUEUE];
+    const shape = ["root", "tbf", "rate", `${bps}bit`, ...QUEUE];
     tc("qdisc", verb, "dev", this.#link, ...shape);
   }
 }

@@ -1,13 +1,14 @@
 /**
  * The site that the pages under test come from: a page, the SDK as its sources are now, hls.js.
  *
- * Rule: it is another origin than the server, as a real host page may be.
+ * Rule: it is another origin than the server, as a real host page may be, and no heavier than one.
  */
 
-import { build } from "esbuild";
+import { build, transform } from "esbuild";
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
 import { extname, join } from "node:path";
+import { gzipSync } from "node:zlib";
 
 const TYPES = {
   ".html": "text/html",
@@ -19,9 +20,15 @@ const TYPES = {
 async function bundle(web) {
   const { outputFiles } = await build({
     entryPoints: [join(web, "sdk/src/index.ts")],
-    ...{ bundle: true, format: "esm", target: "es2022", write: false, logLevel: "warning" },
+    ...{ bundle: true, minify: true, format: "esm", target: "es2022", write: false },
+    logLevel: "warning",
   });
   return outputFiles[0].contents;
+}
+
+async function minified(path) {
+  const { code } = await transform(await readFile(path), { minify: true, format: "esm" });
+  return code;
 }
 
 async function files(web) {
@@ -31,19 +38,25 @@ async function files(web) {
     ["/viewer.js", await readFile(join(web, "tests/page/viewer.js"))],
     ["/shoal.js", await bundle(web)],
     ["/shoal_bg.wasm", await readFile(join(web, "wasm/pkg/shoal_bg.wasm"))],
-    ["/hls-1.7.js", await readFile(join(packages, "hls.js/dist/hls.mjs"))],
-    ["/hls-1.6.js", await readFile(join(packages, "hls.js-1.6/dist/hls.mjs"))],
+    ["/hls-1.7.js", await minified(join(packages, "hls.js/dist/hls.mjs"))],
+    ["/hls-1.6.js", await minified(join(packages, "hls.js-1.6/dist/hls.mjs"))],
   ]);
 }
 
 /** Serves it on a port of the system's choice. */
 export async function openSite(web, host) {
-  const content = await files(web);
+  const content = new Map();
+  for (const [path, body] of await files(web)) {
+    content.set(path, gzipSync(body));
+  }
+  // Browsers ask for it, and would tell that it is not there.
+  content.set("/favicon.ico", gzipSync(""));
   const server = createServer((request, response) => {
     const path = new URL(request.url ?? "/", "http://site").pathname;
     const body = content.get(path);
     const type = TYPES[extname(path)] ?? "application/octet-stream";
-    response.writeHead(body ? 200 : 404, { "content-type": type });
+    const headers = { "content-type": type, "content-encoding": "gzip" };
+    response.writeHead(body ? 200 : 404, body ? headers : {});
     response.end(body);
   });
   await new Promise((resolve) => server.listen(0, host, resolve));

@@ -24,6 +24,7 @@ const errors = [];
 const cutOffs = [];
 const payloads = [];
 let playingAtMs = null;
+let topAtMs = null;
 
 video.addEventListener("playing", () => (playingAtMs ??= performance.now()));
 video.addEventListener("waiting", () => {
@@ -46,6 +47,9 @@ hls.on(Hls.Events.ERROR, (_, { details, fatal, error }) => {
 hls.on(Hls.Events.FRAG_LOADED, (_, { frag, payload }) => {
   const entry = { url: frag.url, level: frag.level, sn: frag.sn, bytes: payload.byteLength };
   payloads.push(entry);
+  if (frag.level === hls.levels.length - 1) {
+    topAtMs ??= performance.now();
+  }
   // Only pages from this machine may hash.
   void crypto.subtle?.digest("SHA-256", payload.slice(0)).then((hash) => {
     entry.hash = [...new Uint8Array(hash)].map((b) => b.toString(16).padStart(2, "0")).join("");
@@ -73,7 +77,7 @@ window.viewer = {
   state: () => ({
     nowMs: performance.now(),
     currentTime: video.currentTime,
-    playingAtMs,
+    ...{ playingAtMs, topAtMs },
     bufferedS: buffered(),
     latencyS: hls.latency,
     bandwidthBps: hls.bandwidthEstimate,
