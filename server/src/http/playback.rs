@@ -14,7 +14,7 @@ use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use std::sync::Arc;
 
-/// On a playlist: where the tracker's WebSocket is.
+/// On a playlist: where the tracker's WebSocket is, relative to the playlist's URL.
 pub(super) const TRACKER: HeaderName = shoal_header("shoal-tracker");
 /// On a playlist: the stream's name.
 pub(super) const STREAM: HeaderName = shoal_header("shoal-stream");
@@ -42,7 +42,12 @@ impl Playback {
         Self { origin: Arc::clone(&shared.origin), meter: Arc::clone(meter), meters, face }
     }
 
-    fn playlist(&self, stream: &Stream, playlist: Playlist, headers: &HeaderMap) -> Response<Body> {
+    fn playlist(
+        &self,
+        stream: &Stream,
+        (path, playlist): (&str, Playlist),
+        headers: &HeaderMap,
+    ) -> Response<Body> {
         let mut response = Response::new(Body::empty());
         let out = response.headers_mut();
         out.insert(header::ETAG, text(&playlist.etag));
@@ -51,7 +56,9 @@ impl Playback {
         out.insert(header::CACHE_CONTROL, text(&age));
         out.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/vnd.apple.mpegurl"));
         if self.face == Face::Public {
-            out.insert(TRACKER, text(&format!("/live/{}/tracker", stream.name)));
+            // Relative to the playlist's own URL, so that it is right below any path of a proxy.
+            let up = "../".repeat(path.matches('/').count());
+            out.insert(TRACKER, text(&format!("{up}tracker")));
             out.insert(STREAM, text(stream.name.as_str()));
         }
         if is_known(headers, &playlist.etag) {
@@ -130,7 +137,7 @@ pub(super) async fn serve(
     if extension(&path) == Some("m3u8") {
         let playlist = stream.view().playlists.get(&path).cloned();
         return match playlist {
-            Some(playlist) => playback.playlist(stream, playlist, &headers),
+            Some(playlist) => playback.playlist(stream, (&path, playlist), &headers),
             None => not_found("no such playlist, or no segment in it yet\n"),
         };
     }

@@ -89,7 +89,7 @@ async fn caches_and_other_pages_are_told_what_they_may() {
     let response = fixture.send(preflight).await;
     assert!(response.headers()["access-control-allow-headers"].to_str().unwrap().contains("range"));
     let playlist = fixture.get("/live/cam/index.m3u8").await;
-    assert_eq!(playlist.headers()["shoal-tracker"], "/live/cam/tracker");
+    assert_eq!(playlist.headers()["shoal-tracker"], "tracker");
     assert_eq!(playlist.headers()["shoal-stream"], "cam");
     assert_eq!(playlist.headers()["content-type"], "application/vnd.apple.mpegurl");
 }
