@@ -58,7 +58,7 @@ function draw(tree: Tree, room: number): SVGElement {
       y2: top(depth[i] ?? 1),
     }),
   );
-  const size = tree.peers.length > 150 ? 2.5 : tree.peers.length > 60 ? 4 : 6;
+  const size = Math.max(2, Math.min(6, ((width - 2 * MARGIN) / Math.max(1, leaves)) * 0.42));
   const nodes = tree.peers.map((peer, i) => {
     const [cx, cy] = [left(i), top(depth[i] ?? 1)];
     const dot = shape("circle", { cx, cy, r: size, class: inner.has(i) ? "inner" : "" });

@@ -126,7 +126,7 @@ function options(kind: Kind, width: number): uPlot.Options {
       y: { range: (_, __, max) => [0, atMost ?? Math.max(atLeast, (max ?? 0) * 1.1)] },
     },
     axes: [
-      { ...axis, size: 26, space: 70, values: (_, at) => at.map((s) => clock(s, false)) },
+      { ...axis, size: 26, space: 50, incrs: [60, 120, 300], values: (_, at) => at.map((s) => clock(s, false)) },
       { ...axis, size: 72, values: (_, at) => at.map((value) => text(value)) },
     ],
     series: [

@@ -27,7 +27,7 @@ interface Placed extends Neighbour {
   target: number;
 }
 
-const FRAME_MS = 33;
+const FRAME_MS = 50;
 const EASE = 0.08;
 /** Pixels that a dot covers in a second. */
 const DOT_SPEED = 70;

@@ -35,7 +35,10 @@ export class Measure {
     this.#hls = hls;
     this.#video = video;
     this.#shoal = shoal;
-    hls.on(Hls.Events.FRAG_LOADED, (_, { payload }) => (this.#deliveredBytes += payload.byteLength));
+    // The payload itself has been given to a worker by now.
+    hls.on(Hls.Events.FRAG_LOADED, (_, { frag, part }) => {
+      this.#deliveredBytes += (part ?? frag).stats.loaded;
+    });
     hls.on(Hls.Events.ERROR, (_, { details }) => {
       this.#errors.push(details);
       this.#errors.splice(0, this.#errors.length - ERRORS_MAX);

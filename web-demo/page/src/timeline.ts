@@ -12,7 +12,7 @@ import { percent } from "./format.js";
 const BEHIND_S = 12;
 const AHEAD_S_MIN = 12;
 const TICK_S = 10;
-const FRAME_MS = 100;
+const FRAME_MS = 200;
 
 /** What is drawn. */
 export interface TimelineData {
