@@ -155,9 +155,11 @@ impl Event<'_> {
         };
         let picture = around.folder.join(format!("page-{index}.png"));
         let picture = self.args.keep.is_some().then_some(picture.as_path());
-        browsers.open(index, false, &around.page_url, picture).await?;
+        // Nobody looks at a headless page: nothing moves in it but the video.
+        let url = format!("{}?quiet=1", around.page_url);
+        browsers.open(index, false, &url, picture).await?;
         if around.has_twins {
-            let url = format!("{}?peers=0&src={}", around.page_url, around.mirror_url);
+            let url = format!("{url}&peers=0&src={}", around.mirror_url);
             browsers.open(index, true, &url, None).await?;
         }
         Ok(())
