@@ -28,6 +28,9 @@ const PLAYLIST_EVENTS = ["hlsManifestLoaded", "hlsLevelLoaded", "hlsAudioTrackLo
 const MEDIA_EVENTS = ["playing", "pause", "seeking", "ratechange", "waiting"];
 /** A playhead this close before the buffer is about to be moved into it. */
 const GAP_MAX_S = 0.5;
+/** What was handed over is not played yet: it is demuxed and appended first, and the last frames of
+ * a buffer are not enough to go on with. */
+const APPEND_MS = 250;
 
 /** Listens to hls.js and its media element. */
 export class Player {
@@ -45,7 +48,10 @@ export class Player {
     this.#attached();
   }
 
-  /** How long until the player needs what starts at `startS`; null if that cannot be told. */
+  /**
+   * How long until the player needs what starts at `startS` to be handed over; negative if it is
+   * overdue, null if that cannot be told.
+   */
   neededInMs(startS: number): number | null {
     const media = this.#media;
     if (!media || media.readyState === 0) {
@@ -54,7 +60,8 @@ export class Player {
     const { buffered, currentTime } = media;
     for (let i = 0; i < buffered.length; i += 1) {
       if (buffered.start(i) - GAP_MAX_S <= currentTime && currentTime <= buffered.end(i)) {
-        return ((startS - currentTime) * 1_000) / Math.max(Math.abs(media.playbackRate), 0.1);
+        const rate = Math.max(Math.abs(media.playbackRate), 0.1);
+        return ((startS - currentTime) * 1_000) / rate - APPEND_MS;
       }
     }
     // Nothing is buffered where it stands: it needs everything at once, or has not begun.
