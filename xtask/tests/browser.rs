@@ -129,5 +129,6 @@ scenarios! {
     tracker_cut
     tracker_gone
     units
+    unreachable
     unsupported
 }
