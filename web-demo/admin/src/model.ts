@@ -73,6 +73,8 @@ const ROWS_MAX = 600;
 export const RATE_MS = 10_000;
 export const OFFLOAD_MS = 60_000;
 export const REBUFFER_MS = 60_000;
+/** Below this part of all, players without Shoal are a matter of when viewers report. */
+const PLAIN_MIN = 0.15;
 
 /** Everything that plots show of one stream, column by column; times in s. */
 export interface Series {
@@ -148,7 +150,13 @@ export class History {
     const plain = (i: number, ms: number) => {
       const media = this.#perMs(rows, i, "media_bytes", ms);
       const reported = this.#perMs(rows, i, "from_origin_bytes", ms);
-      return media === null || reported === null ? null : Math.max(0, media - reported);
+      if (media === null || reported === null) {
+        return null;
+      }
+      const delivered = this.#perMs(rows, i, "delivered_bytes", ms) ?? 0;
+      const other = Math.max(0, media - reported);
+      // A little is only what viewers have not reported yet.
+      return other > PLAIN_MIN * (delivered + other) ? other : 0;
     };
     const without = (i: number, ms: number) => {
       const delivered = this.#perMs(rows, i, "delivered_bytes", ms);

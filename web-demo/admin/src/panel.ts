@@ -8,9 +8,6 @@ import { element, say } from "../../page/src/dom.js";
 import { bytes, percent, rate, UNKNOWN } from "../../page/src/format.js";
 import { band, type History, type Sample, type Series, type StreamSample } from "./model.js";
 
-/** Below this part of all, players without Shoal are a matter of when viewers report. */
-const PLAIN_MIN = 0.15;
-
 const last = <T>(values: (T | null)[]): T | null => values.at(-1) ?? null;
 
 /** The tiles. */
@@ -22,7 +19,7 @@ export function showTiles(stream: StreamSample, series: Series, history: History
   const [sends, would] = [last(series.originBps), last(series.withoutPeersBps)];
   say("origin", rate(sends));
   const plain = last(series.plainBps) ?? 0;
-  const others = plain > (would ?? 0) * PLAIN_MIN ? `, ${rate(plain)} of it without Shoal` : "";
+  const others = plain > 0 ? `, ${rate(plain)} of it without Shoal` : "";
   say("origin-more", `without peers ${rate(would)}${others}`);
   const [offload, bound] = [last(series.offload), last(series.bound) ?? 0];
   say("offload", percent(offload));
