@@ -5,7 +5,7 @@
  */
 
 import Hls from "hls.js";
-import type { HlsLike, Shoal } from "../../sdk/src/index.js";
+import type { Shoal } from "../../sdk/src/index.js";
 import { Measure } from "./measure.js";
 import type { Query } from "./query.js";
 
@@ -68,8 +68,7 @@ export async function play(playback: Playback, query: Query, told: Told): Promis
   playback.hls = hls;
   const measure = new Measure(hls, video, shoal);
   playback.figures = () => measure.figures();
-  // hls.js types every event apart; the SDK names only those that it hears.
-  shoal?.attach(hls as unknown as HlsLike);
+  shoal?.attach(hls);
   hls.once(Hls.Events.MANIFEST_PARSED, () => {
     playback.marks.manifest = performance.now();
     told.state("buffering", "");

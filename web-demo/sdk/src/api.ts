@@ -146,6 +146,7 @@ export interface Events {
 /** What of hls.js Shoal touches: 1.6 and newer. */
 export interface HlsLike {
   readonly media: HTMLMediaElement | null;
-  on(event: string, listener: (event: string, data: never) => void): void;
-  off(event: string, listener: (event: string, data: never) => void): void;
+  // hls.js types each event apart, and differently from version to version.
+  on(event: any, listener: (event: any, data: any) => void): void;
+  off(event: any, listener: (event: any, data: any) => void): void;
 }

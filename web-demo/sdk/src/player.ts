@@ -76,8 +76,8 @@ export class Player {
     this.#detached();
   }
 
-  readonly #playlist = (_event: string, data: never): void => {
-    const { url, networkDetails, details } = data as PlaylistData;
+  readonly #playlist = (_event: string, data: PlaylistData): void => {
+    const { url, networkDetails, details } = data;
     const address = streamAddress(url ?? "", (name) => header(networkDetails, name));
     if (address) {
       this.#events.stream(address);

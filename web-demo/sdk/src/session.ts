@@ -75,7 +75,7 @@ export class Session implements Host {
   readonly #alarm: Alarm;
   readonly #fetches: Fetches;
   readonly #links: Links;
-  readonly #socket: Socket | null;
+  #socket: Socket | null;
   readonly #requests = new Map<number, Answering>();
   readonly #fetched = new Map<number, string>();
   readonly #fromOrigin = new Map<string, OriginShare>();
@@ -137,6 +137,9 @@ export class Session implements Host {
 
   setShare(share: ShareMode, uploadCapBps: number | null): void {
     this.#call((now) => this.#core.setShare(share, uploadCapBps ?? 0, now));
+    if (share !== "off") {
+      this.#socket ??= this.#connect();
+    }
   }
 
   status(): CoreStatus {
