@@ -12,44 +12,54 @@ const WORKER =
 /** Calls `ring` at the time last set. */
 export class Alarm {
   readonly #ring: () => void;
-  #worker: Worker | null;
+  /** Made when the page is hidden first; null where none can be. */
+  #worker: Worker | null | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #atMs = Infinity;
+  #closed = false;
 
   constructor(ring: () => void) {
     this.#ring = ring;
-    this.#worker = makeWorker();
-    if (this.#worker) {
-      this.#worker.onmessage = () => this.#rings();
-      this.#worker.onerror = () => this.#doWithoutWorker();
-    }
   }
 
   /** Rings at `atMs` of `performance.now()`; infinity is never. */
   set(atMs: number): void {
-    if (atMs === this.#atMs) {
+    if (atMs === this.#atMs || this.#closed) {
       return;
     }
     this.#atMs = atMs;
     clearTimeout(this.#timer);
     const inMs = Math.max(Math.ceil(atMs - performance.now()), 1);
-    const isHidden = typeof document !== "undefined" && document.hidden;
-    if (this.#worker && isHidden) {
-      this.#worker.postMessage(atMs === Infinity ? null : inMs);
+    const worker = document.hidden ? this.#theWorker() : null;
+    if (worker) {
+      worker.postMessage(atMs === Infinity ? null : inMs);
     } else if (atMs !== Infinity) {
       this.#timer = setTimeout(() => this.#rings(), inMs);
     }
   }
 
   close(): void {
+    this.#closed = true;
     clearTimeout(this.#timer);
     this.#worker?.terminate();
-    this.#worker = null;
   }
 
   #rings(): void {
     this.#atMs = Infinity;
-    this.#ring();
+    if (!this.#closed) {
+      this.#ring();
+    }
+  }
+
+  #theWorker(): Worker | null {
+    if (this.#worker === undefined) {
+      this.#worker = makeWorker();
+      if (this.#worker) {
+        this.#worker.onmessage = () => this.#rings();
+        this.#worker.onerror = () => this.#doWithoutWorker();
+      }
+    }
+    return this.#worker;
   }
 
   #doWithoutWorker(): void {
