@@ -39,9 +39,12 @@ export class Line {
   #link;
 
   constructor(stage, number, { downBps, upBps }) {
+    if (process.getuid?.() !== 0) {
+      throw new Error("a line of a given rate is made of a network namespace, which takes root");
+    }
     removeLeftovers();
-    const subnet = `198.19.${process.pid % 256}.${number * 4}`.replace(/\d+$/, "");
-    const [outer, inner] = [1, 2].map((host) => `${subnet}${number * 4 + host}`);
+    const subnet = `198.19.${process.pid % 256}`;
+    const [outer, inner] = [1, 2].map((host) => `${subnet}.${number * 4 + host}`);
     this.name = `${PREFIX}-${process.pid}-${number}`;
     this.host = outer;
     // An interface's name has at most 15 characters.
