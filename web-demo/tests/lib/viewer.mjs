@@ -22,9 +22,10 @@ export class Viewer {
   }
 
   /** Opens the page; `query` is what it may be told (see `page/viewer.js`). */
-  async open(site, { hls, plain = false, options, config, consent } = {}) {
+  async open(site, { hls, plain = false, options, config, consent, capped } = {}) {
     const url = new URL(`${site}/index.html`);
-    const query = { src: this.#src, hls, options, config, consent, plain: plain || undefined };
+    const flags = { plain: plain || undefined, capped };
+    const query = { src: this.#src, hls, options, config, consent, ...flags };
     for (const [key, value] of Object.entries(query).filter(([, each]) => each !== undefined)) {
       const text = typeof value === "object" ? JSON.stringify(value) : String(value);
       url.searchParams.set(key, text);

@@ -2,7 +2,8 @@
  * A host page as small as it can be, and what a scenario asks of it (`window.viewer`).
  *
  * Query: `src`, `hls` (version), `plain` (without Shoal), `options` (Shoal's), `config` (hls.js's),
- * `consent` (`ask`: a callback that waits for `viewer.consent`).
+ * `consent` (`ask`: a callback that waits for `viewer.consent`), `capped` (to the lowest
+ * rendition).
  */
 
 import { Shoal } from "./shoal.js";
@@ -55,6 +56,9 @@ hls.on(Hls.Events.FRAG_LOADED, (_, { frag, payload }) => {
     entry.hash = [...new Uint8Array(hash)].map((b) => b.toString(16).padStart(2, "0")).join("");
   });
 });
+if (query.has("capped")) {
+  hls.once(Hls.Events.MANIFEST_PARSED, () => (hls.loadLevel = 0));
+}
 hls.loadSource(query.get("src"));
 hls.attachMedia(video);
 

@@ -22,6 +22,6 @@ export default async function mobile(stage) {
   await viewer.plays();
   const shares = ({ stats }) => stats.totals.fromPeersBytes > 200_000;
   await viewer.until("it takes bytes from the agent", shares, 40_000);
-  await viewer.playsOn(6);
+  await viewer.playsOn(10);
   await viewer.neverStalled();
 }

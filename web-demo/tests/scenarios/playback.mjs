@@ -11,7 +11,7 @@ export default async function playback(stage, { hls = "1.7" } = {}) {
   const viewer = await stage.viewer(server.playlist, { hls });
   await viewer.plays();
   await viewer.until("it has a session", ({ stats }) => stats.connected);
-  await viewer.playsOn(6);
+  await viewer.playsOn(12);
   await viewer.neverStalled();
   await viewer.payloadsAreTheOrigins();
 }
