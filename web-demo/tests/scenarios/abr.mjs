@@ -15,6 +15,8 @@ const WIDE_BPS = 60_000_000;
 /** So many segments that those which were there before they were asked for outweigh the first. */
 const NARROW_FRAGMENTS = 10;
 const CAPPED_FRAGMENTS = 6;
+/** An estimate that follows the newest loads, not those of the last minute: the test is short. */
+const CONFIG = { abrEwmaFastLive: 0.3, abrEwmaSlowLive: 0.5 };
 /** What a page with Shoal may take longer to climb: two segments, and a busy machine's scatter. */
 const LATER_MS_MAX = 6_000;
 
@@ -24,7 +26,7 @@ async function open(stage, what, lines, browsers, ports, query = {}) {
     lines.map(({ host }, i) =>
       stage.viewer(`http://${host}:${ports.server}/live/cam/index.m3u8`, {
         ...{ browser: browsers[i], plain: i === 0, name: `${what}-${i === 0 ? "plain" : "shoal"}` },
-        ...{ site: `http://${host}:${ports.site}`, ...query },
+        ...{ site: `http://${host}:${ports.site}`, config: CONFIG, ...query },
       }),
     ),
   );
