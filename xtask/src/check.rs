@@ -29,6 +29,7 @@ const STEPS: &[Step] = &[
     ("lints", lints),
     ("documentation", documentation),
     ("tidiness", tidiness),
+    ("same bytes of the WASM", crate::web::check_same_bytes),
     ("licences, bans, sources", || deny(&["bans", "licenses", "sources"])),
     ("advisories", advisories),
 ];

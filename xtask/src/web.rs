@@ -33,6 +33,23 @@ pub(crate) fn run(args: Args) -> Result<()> {
     shell::run(npm(&web).args(["run", "--silent", "build"]))
 }
 
+/// Builds the WASM and its bindings in two folders: an error if they differ.
+pub(crate) fn check_same_bytes() -> Result<()> {
+    let mut builds = Vec::new();
+    for name in ["", "wasm-again"] {
+        let target = shell::build_folder(name);
+        let out = target.join("wasm-bound");
+        bind(&build_wasm(&target)?, &out)?;
+        builds.push(
+            ["shoal.js", "shoal.d.ts", "shoal_bg.wasm"]
+                .map(|file| std::fs::read(out.join(file)).map(|bytes| blake3::hash(&bytes)).ok()),
+        );
+    }
+    let is_complete = builds.iter().flatten().all(Option::is_some);
+    ensure!(is_complete && builds[0] == builds[1], "two builds of the WASM differ: {builds:?}");
+    Ok(())
+}
+
 /// Where the browser's part lies.
 pub(crate) fn folder() -> PathBuf {
     shell::workspace_root().join("web-demo")
