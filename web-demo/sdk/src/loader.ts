@@ -115,6 +115,8 @@ class Carried {
   readonly #parts: Uint8Array[] = [];
   readonly #startedAtMs = performance.now();
   #id = 0;
+  /** The origin was asked before the player was: the line's time is not this load's. */
+  #early = false;
   #over = false;
   #timeout: ReturnType<typeof setTimeout> | undefined;
   #retelling: ReturnType<typeof setInterval> | undefined;
@@ -148,6 +150,7 @@ class Carried {
     if (neededInMs !== null) {
       session.playhead(object, neededInMs);
     }
+    this.#early = session.isFromOrigin(object);
     const durationS = part?.duration ?? frag?.duration ?? 0;
     this.#id = session.request(object, byteRange(this.#context), durationS, {
       started: (totalBytes) => this.#started(totalBytes),
@@ -195,7 +198,7 @@ class Carried {
     const stats = this.#stats;
     const nowMs = performance.now();
     stats.loading.first ||= nowMs;
-    if (originBytes < data.byteLength) {
+    if (this.#early || originBytes < data.byteLength) {
       tellLineTime(stats, this.#load.session.rate, nowMs);
     }
     stats.loading.end = nowMs;
@@ -230,7 +233,7 @@ class Carried {
   /** As long as the origin is not asked, waiting is the swarm's doing and not the line's. */
   #retell(): void {
     const { session, object } = this.#load;
-    if (session.isFromOrigin(object)) {
+    if (!this.#early && session.isFromOrigin(object)) {
       return;
     }
     const nowMs = performance.now();
