@@ -13,7 +13,9 @@ const RATES_BPS = [400_000, 2_000_000];
 const NARROW = { downBps: 1_600_000, upBps: 2_000_000 };
 const WIDE_BPS = 60_000_000;
 /** So many segments that those which were there before they were asked for outweigh the first. */
-const NARROW_FRAGMENTS = 10;
+const NARROW_FRAGMENTS = 12;
+/** Until so many are loaded, Shoal has the origin alone, and fetches ahead of the player. */
+const ALONE_FRAGMENTS = 7;
 const CAPPED_FRAGMENTS = 6;
 /** An estimate that follows the newest loads, not those of the last minute: the test is short. */
 const CONFIG = { abrEwmaFastLive: 0.3, abrEwmaSlowLive: 0.5 };
@@ -61,15 +63,17 @@ export default async function abr(stage) {
     server: new URL(server.playlist).port,
     site: new URL(await stage.site("0.0.0.0")).port,
   };
+  const launch = ({ name }) => stage.launch({ within: name, flags: OPEN_ADDRESSES });
+  const browsers = await Promise.all(lines.map(launch));
+
+  const narrow = await open(stage, "narrow", lines, browsers, ports);
+  const alone = ({ fragments }) => fragments >= ALONE_FRAGMENTS;
+  await narrow[1].until(`it has loaded ${ALONE_FRAGMENTS} segments`, alone, 30_000);
   for (const rendition of ["v0", "v1"]) {
     // By this address they are reached from the other side of the line.
     const src = `http://${lines[1].host}:${ports.server}/live/cam/${rendition}/index.m3u8`;
     await watchNatively(stage, src, `agent-${rendition}`);
   }
-  const launch = ({ name }) => stage.launch({ within: name, flags: OPEN_ADDRESSES });
-  const browsers = await Promise.all(lines.map(launch));
-
-  const narrow = await open(stage, "narrow", lines, browsers, ports);
   await Promise.all(narrow.map(staysBelow));
   await narrow[1].until("peers are part of it", ({ stats }) => stats.totals.fromPeersBytes > 0);
   await Promise.all(narrow.map((page) => page.close()));
