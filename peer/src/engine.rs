@@ -132,6 +132,7 @@ impl Engine {
             Input::Tick => self.on_tick(now),
         }
         self.pump(now);
+        self.arm_offers(now);
         self.refresh_timers();
     }
 
@@ -153,6 +154,7 @@ impl Engine {
         }
         self.say_echoes(now);
         self.ping(now);
+        self.offer_room(now);
         self.report(now);
     }
 

@@ -26,6 +26,7 @@ mod report;
 mod request;
 mod serve;
 mod session;
+mod spare;
 mod store;
 mod table;
 mod timers;

@@ -44,6 +44,8 @@ pub(crate) struct Run {
     pub(crate) left: u32,
     /// When what is missing is asked of somebody else than the parent.
     pub(crate) repair_at: Instant,
+    /// When its parent last brought a chunk of it.
+    pub(crate) heard_at: Instant,
     pub(crate) repairs: u32,
     pub(crate) told_late: bool,
     /// Whether the parent said that it lacks it itself.
@@ -95,6 +97,7 @@ impl Object {
                 chunks,
                 left: chunks.count,
                 repair_at,
+                heard_at: Instant::ZERO,
                 repairs: 0,
                 told_late: false,
                 parent_late: false,
@@ -134,6 +137,16 @@ impl Object {
         match self.cells.get(chunk as usize)? {
             Cell::Held { bytes, since } => Some((bytes, now - *since)),
             Cell::Missing | Cell::Asked(_) | Cell::Local(_) => None,
+        }
+    }
+
+    /// The neighbour that was asked for a chunk.
+    pub(crate) fn asked_peer(&self, chunk: u32) -> Option<PeerId> {
+        match self.cells.get(chunk as usize)? {
+            Cell::Asked(Asked::Peer(peer)) => Some(*peer),
+            Cell::Missing | Cell::Asked(Asked::Origin(_)) | Cell::Held { .. } | Cell::Local(_) => {
+                None
+            }
         }
     }
 

@@ -46,6 +46,7 @@ impl Engine {
             }
             PeerMessage::Digest(encoded) => self.on_digest(Some(peer), encoded, now),
             PeerMessage::Have { object, holding } => self.on_have(peer, object, holding, now),
+            PeerMessage::Offer { object, runs } => self.on_offer(peer, object, runs, now),
             PeerMessage::End { object, substream, .. } => self.on_end(peer, object, substream, now),
             PeerMessage::Late { object, chunks } => self.on_late(peer, object, chunks, now),
             PeerMessage::Forget { rendition } => self.on_forget(peer, rendition),
@@ -366,6 +367,7 @@ impl Engine {
         let Some(object) = self.store.object_mut(&id) else {
             return;
         };
+        let asked = object.asked_peer(chunk);
         let Some(k) = object.fill(chunk, Cell::Held { bytes, since: now }) else {
             return;
         };
@@ -385,9 +387,31 @@ impl Engine {
         if let Some(from) = from.filter(|_| !whole_run) {
             self.note_progress(id, k, from, now);
         }
+        if let Some(asked) = asked {
+            self.spare_the_slower(id, k, chunk, asked, from);
+        }
         self.relay(id, k, chunk, from, whole_run);
         if done {
             self.on_complete(id);
+        }
+    }
+
+    /// A chunk that was asked of a neighbour is here: nobody else need send it, be it the neighbour
+    /// or the parent.
+    fn spare_the_slower(
+        &mut self,
+        object: ObjectId,
+        k: Substream,
+        chunk: u32,
+        asked: PeerId,
+        from: Option<PeerId>,
+    ) {
+        let feed = self.renditions.get(&object.rendition).and_then(|r| r.feed(k));
+        let parent = feed.and_then(|feed| feed.current.peer());
+        let other = if Some(asked) == from { parent } else { Some(asked) };
+        if let Some(other) = other.filter(|other| Some(*other) != from) {
+            let chunks = ChunkRange::new(chunk, 1);
+            self.tell(other, PeerMessage::Cancel { object, chunks });
         }
     }
 

@@ -99,8 +99,9 @@ impl Engine {
         self.children.forget(peer, rendition);
     }
 
-    /// Sends a new digest to the children that lack it, and tells the parents that it is here:
-    /// nobody else would send it. Whoever subscribes says what it has before.
+    /// Sends a new digest to the children that pass it on, and tells the parents that it is here:
+    /// nobody else would send it. Whoever subscribes says what it has before. Leaves get it ahead of
+    /// the first chunk, since by then most have it from another parent.
     pub(crate) fn pass_on_digest(&mut self, digest: &SignedDigest, from: Option<PeerId>) {
         let object = digest.object;
         let feeds = self.renditions.get(&object.rendition).map_or(&[][..], |r| &r.feeds);
@@ -118,8 +119,9 @@ impl Engine {
             return;
         }
         let substreams = (0..digest.substreams).map(Substream);
+        let lacking = substreams.flat_map(|k| self.lacking(k, &object));
         let mut peers: Vec<PeerId> =
-            substreams.flat_map(|k| self.lacking(k, &object)).map(|(peer, _)| peer).collect();
+            lacking.filter(|(_, child)| child.weight > 0).map(|(peer, _)| peer).collect();
         peers.sort_unstable();
         peers.dedup();
         for peer in peers {
@@ -127,7 +129,7 @@ impl Engine {
         }
     }
 
-    fn send_digest(&mut self, peer: PeerId, object: &ObjectId) {
+    pub(crate) fn send_digest(&mut self, peer: PeerId, object: &ObjectId) {
         let digest = self.store.object(object).and_then(|o| o.digest.clone());
         let Some(digest) = digest else { return };
         let Some(neighbour) = self.neighbours.get_mut(&peer) else {

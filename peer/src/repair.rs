@@ -51,7 +51,7 @@ impl Engine {
     }
 
     /// When the origin is to be asked for what is missing.
-    fn fallback_due(&self, id: &ObjectId, object: &Object) -> Option<Instant> {
+    pub(crate) fn fallback_due(&self, id: &ObjectId, object: &Object) -> Option<Instant> {
         if object.direct && self.is_requested(id) || !self.peers_may_help(id.rendition) {
             return Some(Instant::ZERO);
         }
@@ -164,12 +164,14 @@ impl Engine {
         };
         let open = |_, cell: &Cell| matches!(cell, Cell::Missing | Cell::Asked(Asked::Peer(_)));
         let ranges = object.ranges(object.all(), open);
+        let asked: Vec<PeerId> =
+            object.all().indices().filter_map(|c| object.asked_peer(c)).collect();
         let counts = !object.direct && !object.fell_back && !ranges.is_empty();
         let helped = self.peers_may_help(id.rendition);
         for chunks in &ranges {
             self.fetch_chunks(id, *chunks, now);
             if helped {
-                self.cancel_at_parents(id, *chunks);
+                self.cancel_at_parents(id, *chunks, &asked);
             }
         }
         if let Some(object) = self.store.object_mut(&id)
@@ -185,12 +187,12 @@ impl Engine {
         }
     }
 
-    fn cancel_at_parents(&mut self, object: ObjectId, chunks: ChunkRange) {
+    fn cancel_at_parents(&mut self, object: ObjectId, chunks: ChunkRange, asked: &[PeerId]) {
         let peers: Vec<PeerId> = self.neighbours.keys().copied().collect();
         let Some(rendition) = self.renditions.get(&object.rendition) else {
             return;
         };
-        let feeding = |peer: &PeerId| !rendition.fed_by(*peer).is_empty();
+        let feeding = |peer: &PeerId| !rendition.fed_by(*peer).is_empty() || asked.contains(peer);
         let feeding: Vec<PeerId> = peers.into_iter().filter(feeding).collect();
         for peer in feeding {
             self.tell(peer, PeerMessage::Cancel { object, chunks });
@@ -279,7 +281,7 @@ impl Engine {
             return;
         }
         // Whoever was asked before had its time.
-        for asked in chunks.indices().filter_map(|c| asked_peer(object, c)).collect::<Vec<_>>() {
+        for asked in chunks.indices().filter_map(|c| object.asked_peer(c)).collect::<Vec<_>>() {
             object.release(Asked::Peer(asked));
         }
         let missing = object.ranges(chunks, |_, cell| matches!(cell, Cell::Missing));
@@ -421,9 +423,14 @@ impl Engine {
         feed.heard_at = now;
         let round_trip = self.neighbours.get(&from).map(crate::neighbour::Neighbour::round_trip);
         let wait = feed.lag + round_trip.unwrap_or_default() * 2 + self.config.repair_wait_min;
+        let inner = self.descendants(id.rendition, k) >= RESCUED_WEIGHT_MIN;
         let Some(object) = self.store.object_mut(&id) else { return };
         if let Some(run) = object.runs.get_mut(usize::from(k.0)) {
-            run.repair_at = run.repair_at.max(now + wait);
+            // Where others wait for it, what lacks is not waited for much longer.
+            if !inner {
+                run.repair_at = run.repair_at.max(now + wait);
+            }
+            run.heard_at = now;
         }
     }
 
@@ -504,12 +511,5 @@ impl Engine {
                 run.repair_at = at;
             }
         }
-    }
-}
-
-fn asked_peer(object: &Object, chunk: u32) -> Option<PeerId> {
-    match object.cells.get(chunk as usize)? {
-        Cell::Asked(Asked::Peer(peer)) => Some(*peer),
-        Cell::Missing | Cell::Asked(Asked::Origin(_)) | Cell::Held { .. } | Cell::Local(_) => None,
     }
 }

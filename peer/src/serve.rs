@@ -23,15 +23,13 @@ const ECHOES_MAX: usize = 1024;
 
 impl Engine {
     pub(crate) fn on_fetch(&mut self, peer: PeerId, object: ObjectId, chunks: ChunkRange) {
-        let queued_max = self.config.queued_chunks_per_neighbour_max;
-        let room = queued_max.saturating_sub(self.uplink.queued_for(peer));
         let entry = self.store.object(&object).filter(|_| self.may_serve());
         let here = |chunk: u32| {
             entry.is_some_and(|o| {
                 matches!(o.cells.get(chunk as usize), Some(crate::object::Cell::Held { .. }))
             })
         };
-        let count = chunks.count.min(u32::try_from(room).unwrap_or(u32::MAX));
+        let count = chunks.count.min(self.pull_room());
         let served: Vec<u32> =
             ChunkRange::new(chunks.first, count).indices().filter(|c| here(*c)).collect();
         let refused = refused_ranges(chunks, &served);
@@ -88,7 +86,11 @@ impl Engine {
         let quick = self.uplink.chunks_within(MESSAGE_TIME);
         // No single link may hold up the others.
         let link_max = u32::try_from(backlog_max / 4).unwrap_or(u32::MAX).max(usual * 2);
-        while self.uplink.free_at() <= now && self.backlog(now) < backlog_max {
+        while self.uplink.free_at() <= now {
+            let backlog = self.backlog(now);
+            if backlog >= backlog_max {
+                break;
+            }
             let neighbours = &self.neighbours;
             let open = |peer: PeerId| {
                 neighbours.get(&peer).is_some_and(|n| !n.is_stuck(now) && n.buffered < link_max)
@@ -98,6 +100,10 @@ impl Engine {
                 break;
             };
             let (peer, object, why) = (job.peer, job.object, job.why);
+            // In gaps only: what waits in the transport is in nobody's way then.
+            if why == Why::Pulled && backlog > 0 {
+                break;
+            }
             let chunk_size = self.store.object(&object).and_then(|o| o.digest.as_ref());
             let chunk_size = chunk_size.map_or(usual, |d| d.chunk_size);
             let count = (MESSAGE_BYTES_MAX - CHUNK_HEADER_BYTES) / chunk_size as usize;
@@ -146,6 +152,7 @@ impl Engine {
             payload.push(bytes.clone());
         }
         let len = payload.len() as u64;
+        self.send_digest(peer, &id);
         let message = PeerMessage::Chunk { object: id, chunks, held: waited, payload };
         if let Some(neighbour) = self.neighbours.get_mut(&peer) {
             let added = u32::try_from(len).unwrap_or(u32::MAX);

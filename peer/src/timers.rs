@@ -17,11 +17,13 @@ pub(crate) struct Timers {
     pub(crate) echoes: Option<Instant>,
     /// When all neighbours are pinged.
     pub(crate) pings: Option<Instant>,
+    /// When an idle uplink is offered.
+    pub(crate) offers: Option<Instant>,
 }
 
 impl Timers {
     pub(crate) fn earliest(&self) -> Option<Instant> {
-        self.objects.into_iter().chain(self.echoes).chain(self.pings).min()
+        self.objects.into_iter().chain(self.echoes).chain(self.pings).chain(self.offers).min()
     }
 
     /// An object may be due at `at`.
@@ -40,6 +42,7 @@ pub(crate) const fn may_hasten(input: &Input) -> bool {
     match input {
         Input::LinkMessage { message, .. } => match message {
             PeerMessage::Have { .. }
+            | PeerMessage::Offer { .. }
             | PeerMessage::Subscribe { .. }
             | PeerMessage::Unsubscribe { .. }
             | PeerMessage::Fetch { .. }

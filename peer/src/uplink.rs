@@ -1,9 +1,10 @@
 //! The send queue of the whole uplink: what goes next, and how fast.
 //!
 //! Rule: what waits in the transport stays short, so that the order of sending remains ours. The
-//! newest object goes first, what was asked for before what is pushed, children with most
-//! descendants first, equals in random order. Children without any come after them. What a newcomer catches up on comes last and oldest
-//! first: nobody else waits for it, and its player needs the oldest next. The rate is learned only while there is more to send
+//! newest object goes first, children with most descendants first, equals in random order. Children
+//! without any come after them. What a newcomer catches up on comes next and oldest first: nobody
+//! else waits for it, and its player needs the oldest next. What is asked for comes last: whoever
+//! asks has a parent as well, and to serve it sooner would only move the load. The rate is learned only while there is more to send
 //! than goes out; it never passes the viewer's cap.
 
 use crate::chunk_set::ChunkSet;
@@ -34,12 +35,12 @@ const BACKLOG_CHUNKS: u64 = 8;
 /// Why chunks are sent, in order of precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Why {
-    /// Asked for with a fetch.
-    Pulled,
     /// New, for a child.
     Pushed,
     /// Older than the subscription of the child that lacks it.
     CatchUp,
+    /// Asked for with a fetch.
+    Pulled,
 }
 
 /// Chunks of one object for one neighbour.
@@ -122,6 +123,12 @@ impl Uplink {
 
     pub(crate) fn queued_for(&self, peer: PeerId) -> usize {
         self.jobs.iter().filter(|job| job.peer == peer).map(|job| job.chunks.len() as usize).sum()
+    }
+
+    /// Chunks that were asked for and wait for a gap.
+    pub(crate) fn pulled_chunks(&self) -> u32 {
+        let pulled = self.jobs.iter().filter(|job| job.why == Why::Pulled);
+        pulled.map(|job| job.chunks.len()).sum()
     }
 
     /// The job for these chunks, made if there is none. `tie` orders equals.
@@ -252,10 +259,10 @@ impl Uplink {
 /// Jobs in order of precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Class {
-    Pulled,
     Inner,
     Leaf,
     CatchUp,
+    Pulled,
 }
 
 impl Job {
@@ -274,8 +281,8 @@ impl Job {
         // An uplink that cannot send everything must not be late with everything: what is left over
         // is the oldest.
         let by_age = match class {
-            Class::Pulled | Class::Inner | Class::Leaf => other.object.cmp(&self.object),
-            Class::CatchUp => self.object.cmp(&other.object),
+            Class::Inner | Class::Leaf => other.object.cmp(&self.object),
+            Class::CatchUp | Class::Pulled => self.object.cmp(&other.object),
         };
         // Inner nodes get chunk after chunk together, for each to pass on; leaves run after run.
         let first = |job: &Self| match class {
@@ -316,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn order_is_pulled_then_newest_then_most_descendants_then_catching_up() {
+    fn order_is_newest_then_most_descendants_then_catching_up_then_pulled() {
         let mut uplink = uplink();
         for (peer, msn, why, weight) in [
             (6, 6, Why::CatchUp, 9),
@@ -334,7 +341,7 @@ mod tests {
             job.take(3);
             uplink.drop_empty();
         }
-        assert_eq!(order, [4, 3, 2, 1, 5, 6]);
+        assert_eq!(order, [3, 2, 1, 5, 6, 4]);
     }
 
     #[test]

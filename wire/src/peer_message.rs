@@ -97,6 +97,14 @@ pub enum PeerMessage {
         /// How much of it.
         holding: Holding,
     },
+    /// The sender has nothing to send: what lacks of these runs may be fetched from it. It is sent
+    /// after everything else.
+    Offer {
+        /// The object.
+        object: ObjectId,
+        /// The runs that are whole at the sender, one bit for each substream.
+        runs: u8,
+    },
     /// The last chunk of a run was sent: a lost tail shows at once.
     End {
         /// The object.
@@ -141,6 +149,7 @@ const FORGET: u8 = 12;
 const PING: u8 = 13;
 const PONG: u8 = 14;
 const BYE: u8 = 15;
+const OFFER: u8 = 16;
 
 impl PeerMessage {
     /// The bytes of a data channel message.
@@ -160,7 +169,7 @@ impl PeerMessage {
             }
             Self::Chunk { payload, .. } => CHUNK_HEADER_BYTES + payload.len(),
             Self::Digest(encoded) => 1 + encoded.len(),
-            Self::Have { .. } => 1 + OBJECT_BYTES + 1,
+            Self::Have { .. } | Self::Offer { .. } => 1 + OBJECT_BYTES + 1,
             Self::Forget { .. } => 1 + 2,
             Self::Ping(_) | Self::Pong(_) => 1 + 8,
             Self::Bye => 1,
@@ -199,6 +208,10 @@ impl PeerMessage {
                     Holding::Digest => 0,
                     Holding::Complete => 1,
                 });
+            }
+            Self::Offer { object, runs } => {
+                write_object(out.u8(OFFER), *object);
+                out.u8(*runs);
             }
             Self::End { object, substream, count } => {
                 write_substream(out, END, *substream, *object).u16(*count);
@@ -249,6 +262,7 @@ impl PeerMessage {
                 let object = read_object(&mut reader)?;
                 Self::Have { object, holding: read_holding(reader.u8()?)? }
             }
+            OFFER => Self::Offer { object: read_object(&mut reader)?, runs: reader.u8()? },
             END => {
                 let (substream, object) = read_substream(&mut reader)?;
                 Self::End { object, substream, count: reader.u16()? }

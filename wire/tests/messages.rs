@@ -45,6 +45,7 @@ fn peer_message() -> impl Strategy<Value = PeerMessage> {
             object,
             holding: if all { Holding::Complete } else { Holding::Digest },
         }),
+        (object_id(), any::<u8>()).prop_map(|(object, runs)| PeerMessage::Offer { object, runs }),
         (object_id(), k(), any::<u16>()).prop_map(|(object, substream, count)| PeerMessage::End {
             object,
             substream,
@@ -225,6 +226,7 @@ fn golden_bytes() {
         ("ping", PeerMessage::Ping(9)),
         ("pong", PeerMessage::Pong(9)),
         ("bye", PeerMessage::Bye),
+        ("offer", PeerMessage::Offer { object, runs: 0b1000_0001 }),
     ];
     let lines = include_str!("../golden/peer_messages.txt").lines();
     let lines: Vec<_> = lines.filter(|line| !line.starts_with('#')).collect();
