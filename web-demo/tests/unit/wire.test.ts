@@ -36,7 +36,7 @@ for (const [name, hex] of golden) {
 }
 
 test("what is no message is refused", () => {
-  for (const bytes of [[], [0], [16, 1], [200, 1, 2, 3]]) {
+  for (const bytes of [[], [0], [15, 1], [16, 1], [200, 1, 2, 3]]) {
     assert.equal(peerMessageRoundTrip(new Uint8Array(bytes)), undefined);
   }
 });
