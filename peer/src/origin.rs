@@ -13,7 +13,8 @@ use shoal_wire::{BitRate, ByteSize, Instant, ObjectId};
 
 /// Fetches that the estimate is made from.
 const SAMPLES_MAX: usize = 32;
-/// Fewer samples than this tell less than the prior.
+/// Fewer samples than this do not say that the origin is better than the prior; that it is worse,
+/// one does.
 const SAMPLES_MIN: usize = 4;
 
 /// An open fetch.
@@ -39,7 +40,7 @@ pub(crate) struct Origin {
     next_id: u64,
     first_bytes: VecDeque<Duration>,
     rates: VecDeque<BitRate>,
-    /// The slowest of each, once there are enough.
+    /// The slowest of each.
     first_byte_high: Option<Duration>,
     rate_low: Option<BitRate>,
     /// What the server says of the whole network's fetches.
@@ -136,8 +137,7 @@ impl Origin {
         };
         fetch.first_byte_at = Some(now);
         remember(&mut self.first_bytes, now - fetch.started_at);
-        let slowest = self.first_bytes.iter().max().copied();
-        self.first_byte_high = slowest.filter(|_| self.first_bytes.len() >= SAMPLES_MIN);
+        self.first_byte_high = self.first_bytes.iter().max().copied();
     }
 
     pub(crate) fn note_bytes(&mut self, id: FetchId, bytes: usize) {
@@ -153,8 +153,7 @@ impl Origin {
         {
             let elapsed = (now - first).max(Duration::from_micros(100));
             remember(&mut self.rates, ByteSize::from_bytes(fetch.bytes).per(elapsed));
-            let slowest = self.rates.iter().min().copied();
-            self.rate_low = slowest.filter(|_| self.rates.len() >= SAMPLES_MIN);
+            self.rate_low = self.rates.iter().min().copied();
         }
     }
 
@@ -166,8 +165,14 @@ impl Origin {
     pub(crate) fn expected(&self, bytes: u64, config: &Config) -> Duration {
         let (pooled_first, pooled_rate) =
             self.pooled.unwrap_or((config.origin_ttfb_prior, config.origin_rate_prior));
-        let first = self.first_byte_high.unwrap_or(pooled_first);
-        let rate = self.rate_low.unwrap_or(pooled_rate);
+        let first = match self.first_byte_high {
+            Some(seen) if self.first_bytes.len() >= SAMPLES_MIN => seen,
+            seen => seen.map_or(pooled_first, |seen| seen.max(pooled_first)),
+        };
+        let rate = match self.rate_low {
+            Some(seen) if self.rates.len() >= SAMPLES_MIN => seen,
+            seen => seen.map_or(pooled_rate, |seen| seen.min(pooled_rate)),
+        };
         first + rate.time_for(ByteSize::from_bytes(bytes)).min(Duration::from_secs(60))
     }
 }
@@ -235,5 +240,23 @@ mod tests {
         }
         assert_eq!(origin.expected(0, &config), Duration::from_millis(12));
         assert_eq!(origin.expected(1_000_000, &config), Duration::from_millis(1012));
+    }
+
+    #[test]
+    fn one_slow_fetch_is_believed_and_one_fast_is_not() {
+        let config = Config::default();
+        for (ms, first_ms) in [(2000, 400), (1, 1)] {
+            let mut origin = Origin::new();
+            let prior = origin.expected(1_000_000, &config);
+            let object = ObjectId::segment(RenditionId(0), Epoch(0), 0);
+            let id = origin.open(object, None, Instant::ZERO);
+            let first = Instant::ZERO + Duration::from_millis(first_ms);
+            origin.note_started(id, first);
+            origin.note_bytes(id, 1_000_000);
+            let fetch = origin.close(id).expect("open");
+            origin.note_done(&fetch, &config, first + Duration::from_millis(ms));
+            let seen = Duration::from_millis(first_ms + ms);
+            assert_eq!(origin.expected(1_000_000, &config), seen.max(prior), "{ms}");
+        }
     }
 }
