@@ -14,6 +14,8 @@ import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
 const SAMPLE_MS = 1_000;
+/** A phone's: a headless browser draws each frame of the video by software. */
+const VIEWPORT = { width: 400, height: 700 };
 /** Pages that nobody looks at must run like pages that somebody does. */
 const FLAGS = [
   "--no-sandbox",
@@ -36,7 +38,7 @@ function say(news) {
 }
 
 async function open(browser, { name, url, screenshot }) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
+  const context = await browser.newContext({ viewport: VIEWPORT });
   const page = await context.newPage();
   page.on("pageerror", (error) => say({ type: "error", name, message: String(error) }));
   pages.set(name, { page, screenshot });

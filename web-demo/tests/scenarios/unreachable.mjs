@@ -7,7 +7,7 @@ import { watchNatively } from "../lib/agent.mjs";
 import { push } from "../lib/encoder.mjs";
 import { Line } from "../lib/network.mjs";
 
-const NARROW = { downBps: 1_600_000, upBps: 1_000_000 };
+const NARROW = { downBps: 1_000_000, upBps: 1_000_000 };
 const RATE_BPS = 400_000;
 
 export default async function unreachable(stage) {
