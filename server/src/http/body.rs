@@ -24,7 +24,7 @@ const PIECE_BYTES: usize = 32 * 1024;
 pub(crate) enum Counted {
     /// Bytes of a segment or an init section; for viewers, per object and per stream too.
     Media(Arc<ListenerMeter>, Option<(Arc<Traffic>, Arc<AtomicU64>)>),
-    /// Bytes of a playlist.
+    /// Bytes of a playlist or of a digest.
     Playlist(Arc<ListenerMeter>),
 }
 

@@ -1,4 +1,5 @@
-//! Playlists and segments for players.
+//! Playlists and segments for players, and beside each shared segment its digest: with those,
+//! viewers go on sharing while no tracker tells them of new segments.
 //!
 //! Rule: an answer has a length, a type, an age that caches may rely on, and an entity tag. A
 //! segment's bytes never change under its name, so it may be kept for ever.
@@ -12,6 +13,7 @@ use crate::origin::{Origin, Playlist, Stream};
 use axum::body::Body;
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use shoal_wire::SignedDigest;
 use std::sync::Arc;
 
 /// On a playlist: where the tracker's WebSocket is, relative to the playlist's URL.
@@ -21,6 +23,8 @@ pub(super) const STREAM: HeaderName = shoal_header("shoal-stream");
 
 /// What is not there may be there soon: caches must not remember for longer than a second.
 const NOT_FOUND_CACHE: HeaderValue = HeaderValue::from_static("max-age=1");
+/// After a segment's name: its digest as the origin signed it.
+const DIGEST_SUFFIX: &str = ".digest";
 const SEGMENT_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
 /// Playback on one face of the server.
@@ -68,6 +72,19 @@ impl Playback {
         out.insert(header::CONTENT_LENGTH, playlist.text.len().into());
         let counted = Counted::Playlist(Arc::clone(&self.meter));
         *response.body_mut() = Body::new(CountedBody::whole(playlist.text, counted));
+        response
+    }
+
+    /// The digest of a segment, as it travels among peers.
+    fn digest(&self, digest: &SignedDigest) -> Response<Body> {
+        let encoded = digest.encoded().clone();
+        let mut response = Response::new(Body::empty());
+        let out = response.headers_mut();
+        out.insert(header::CACHE_CONTROL, SEGMENT_CACHE);
+        out.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        out.insert(header::CONTENT_LENGTH, encoded.len().into());
+        let counted = Counted::Playlist(Arc::clone(&self.meter));
+        *response.body_mut() = Body::new(CountedBody::whole(encoded, counted));
         response
     }
 
@@ -119,7 +136,7 @@ impl Playback {
     }
 }
 
-/// `GET /live/{stream}/{path}`.
+/// `GET /live/{stream}/{path}`: a playlist, a segment, or a segment's digest.
 pub(super) async fn serve(
     State(playback): State<Playback>,
     Path((stream, path)): Path<(String, String)>,
@@ -142,6 +159,13 @@ pub(super) async fn serve(
         };
     }
     let file = path.rsplit('/').next().unwrap_or_default();
+    if let Some(segment) = file.strip_suffix(DIGEST_SUFFIX) {
+        let object = stream.view().objects.get(segment).cloned();
+        return match object.as_ref().and_then(|object| object.digest.as_ref()) {
+            Some(digest) => playback.digest(digest),
+            None => not_found("no such segment, or it is not shared\n"),
+        };
+    }
     let object = stream.view().objects.get(file).cloned();
     match object {
         Some(object) => playback.object(&object, account, &headers).await,

@@ -2,6 +2,7 @@
 
 use crate::harness::{Fixture, raw};
 use reqwest::Method;
+use shoal_wire::SignedDigest;
 
 const SEGMENT: &[u8] = b"0123456789";
 
@@ -31,6 +32,22 @@ async fn ranges() {
         assert_eq!(text("content-range").as_deref(), content_range, "{range}");
         assert_eq!(text("content-length"), Some(body.len().to_string()), "{range}");
         assert_eq!(response.text().await.unwrap(), body, "{range}");
+    }
+}
+
+#[tokio::test]
+async fn a_segments_digest_is_beside_it() {
+    let fixture = fixture().await;
+    let response = fixture.get("/live/cam/0-1-0.ts.digest").await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["cache-control"], "public, max-age=31536000, immutable");
+    let encoded = response.bytes().await.unwrap();
+    let (_, _, key) = crate::tracker::Viewer::join(&fixture).await;
+    let digest = SignedDigest::decode(encoded, &[key]).unwrap();
+    assert_eq!(digest.object.file_stem(), "0-1-0");
+    assert!(digest.chunk_matches(0, SEGMENT));
+    for path in ["/live/cam/0-1-1.ts.digest", "/live/cam/index.m3u8.digest"] {
+        assert_eq!(fixture.get(path).await.status(), 404, "{path}");
     }
 }
 
