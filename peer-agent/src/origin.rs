@@ -5,9 +5,11 @@
 
 use crate::site::Site;
 use crate::tls::Tls;
+use bytes::{Bytes, BytesMut};
 use reqwest::header::{CONTENT_RANGE, HeaderMap, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use shoal_peer::{FetchId, Input, OriginFailure};
+use shoal_wire::digest::DIGEST_BYTES_MAX;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -105,6 +107,26 @@ impl OriginClient {
             return Err(PlaylistFailure::Status(answer.status()));
         }
         read_playlist(answer).await
+    }
+
+    /// Fetches a digest, which an origin of ours has beside its segment.
+    pub(crate) async fn digest(&self, url: Url) -> Result<Bytes, OriginFailure> {
+        let unreachable = |error: reqwest::Error| {
+            tracing::debug!(error = %error.without_url(), "digest fetch failed");
+            OriginFailure::Unreachable
+        };
+        let mut answer = self.http.get(url).send().await.map_err(unreachable)?;
+        if answer.status() != StatusCode::OK {
+            return Err(OriginFailure::Status(answer.status().as_u16()));
+        }
+        let mut bytes = BytesMut::new();
+        while let Some(part) = answer.chunk().await.map_err(unreachable)? {
+            if bytes.len() + part.len() > DIGEST_BYTES_MAX {
+                return Err(TOO_LONG);
+            }
+            bytes.extend_from_slice(&part);
+        }
+        Ok(bytes.freeze())
     }
 
     /// Fetches an object for the engine, whose inputs go to `to`.

@@ -5,13 +5,15 @@
 
 use crate::engine::Engine;
 use crate::input::{FetchId, OriginFailure};
-use crate::object::{Asked, Cell};
+use crate::object::{Asked, Cell, Object};
 use bytes::{Buf, Bytes};
 use core::time::Duration;
 use shoal_wire::{Instant, ObjectId, SignedDigest};
 
 /// First wait before a failed fetch is tried again; it doubles up to sixteen times this.
 const RETRY_WAIT: Duration = Duration::from_millis(100);
+/// While the origin fails, one object finds out when it answers again; others wait for that.
+const RETRY_WAIT_BEHIND: Duration = Duration::from_secs(5);
 
 impl Engine {
     pub(crate) fn on_origin_started(
@@ -115,7 +117,7 @@ impl Engine {
         if object.digest.is_some() {
             object.release(Asked::Origin(fetch));
             if !object.is_complete() {
-                object.retry_at = object.retry_at.max(now + Duration::from_millis(1));
+                object.origin_at = object.origin_at.max(now + Duration::from_millis(1));
                 self.consider(id, now);
             }
             return;
@@ -161,7 +163,7 @@ impl Engine {
     }
 
     /// The origin answers: what it failed to give before is asked for again at once.
-    fn retry_now(&mut self, now: Instant) {
+    pub(crate) fn retry_now(&mut self, now: Instant) {
         if core::mem::take(&mut self.origin.fails) == 0 {
             return;
         }
@@ -170,7 +172,7 @@ impl Engine {
                 && object.failures > 0
             {
                 object.failures = 0;
-                object.retry_at = now;
+                object.origin_at = now;
                 self.consider(id, now);
             }
         }
@@ -179,10 +181,21 @@ impl Engine {
     fn retry_later(&mut self, id: ObjectId, failure: OriginFailure, now: Instant) {
         self.counters.origin_failures += 1;
         self.origin.fails += 1;
+        let soon = self.origin.retry_at(now);
+        let is_requested = self.is_requested(&id);
+        let tried = |(other, object): (&ObjectId, &Object)| {
+            *other < id && object.failures > 0 && self.is_wanted(other)
+        };
+        let is_behind = self.store.iter_incomplete().any(tried);
         let Some(object) = self.store.object_mut(&id) else {
             return;
         };
-        object.retry_at = now + RETRY_WAIT * (1 << object.failures.min(4));
+        object.origin_at = now + RETRY_WAIT * (1 << object.failures.min(4));
+        if is_requested && object.failures > 0 {
+            object.origin_at = soon;
+        } else if is_behind {
+            object.origin_at = now + RETRY_WAIT_BEHIND;
+        }
         object.failures += 1;
         let since = *object.first_failure.get_or_insert(now);
         let unknown = object.digest.is_none();
@@ -191,5 +204,6 @@ impl Engine {
         if (unknown && refused) || now - since > self.config.origin_retry_max {
             self.fail_requests(id, failure);
         }
+        self.ask_peers(id, now);
     }
 }

@@ -76,12 +76,14 @@ impl Engine {
         seed: u64,
         verifier: Box<dyn Verifier>,
     ) -> Self {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let origin = Origin::new(rng.next_u64());
         Self {
             stream,
             share: config.share,
             uplink: Uplink::new(&config),
             config,
-            rng: Xoshiro256PlusPlus::seed_from_u64(seed),
+            rng,
             peers_enabled: true,
             session: Session::default(),
             renditions: Table::new(),
@@ -93,7 +95,7 @@ impl Engine {
             opening: BTreeSet::new(),
             cut_off: BTreeSet::new(),
             pump_at: None,
-            origin: Origin::new(),
+            origin,
             echoes: VecDeque::new(),
             timers: Timers::default(),
             counters: Counters::default(),
@@ -129,6 +131,9 @@ impl Engine {
             Input::OriginData { fetch, bytes } => self.on_origin_data(fetch, &bytes, now),
             Input::OriginDone { fetch } => self.on_origin_done(fetch, now),
             Input::OriginFailed { fetch, failure } => self.on_origin_failed(fetch, failure, now),
+            Input::DigestFetched { object, digest } => {
+                self.on_digest_fetched(object, digest, now);
+            }
             Input::Tick => self.on_tick(now),
         }
         self.pump(now);
@@ -144,7 +149,14 @@ impl Engine {
     /// When the engine wants a [`Input::Tick`], if ever.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let own = self.timers.earliest();
-        own.into_iter().chain(self.pump_at).chain(self.session.report_at()).min()
+        let others = [self.pump_at, self.session.report_at(), self.news_at()];
+        own.into_iter().chain(others.into_iter().flatten()).min()
+    }
+
+    /// When a failing origin is to be asked again for what a player waits for, also by a shell that
+    /// asks it for playlists.
+    pub fn origin_retry_at(&self, now: Instant) -> Instant {
+        self.origin.retry_at(now)
     }
 
     fn on_tick(&mut self, now: Instant) {
@@ -156,6 +168,7 @@ impl Engine {
         self.ping(now);
         self.offer_room(now);
         self.report(now);
+        self.ask_news(now);
     }
 
     fn consider_due(&mut self, now: Instant) {

@@ -5,6 +5,7 @@
 
 use crate::clock::Clocks;
 use crate::config::Config;
+use crate::news::News;
 use alloc::vec::Vec;
 use core::time::Duration;
 use shoal_wire::{Instant, ObjectId, Part, PeerId, Substream};
@@ -99,6 +100,7 @@ pub(crate) struct Rendition {
     pub(crate) feeds: Vec<Feed>,
     pub(crate) plan_version: u64,
     pub(crate) clocks: Clocks,
+    pub(crate) news: News,
     /// Duration of the newest segment.
     pub(crate) segment_len: Duration,
     /// Length of the newest segment in bytes: an estimate where no digest is known.
@@ -113,6 +115,7 @@ impl Rendition {
             feeds: Vec::new(),
             plan_version: 0,
             clocks: Clocks::default(),
+            news: News::default(),
             // Until a digest tells: short, so that deadlines err early, and of a usual size.
             segment_len: Duration::from_secs(1),
             segment_bytes: config.segment_bytes_prior,

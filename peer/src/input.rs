@@ -139,6 +139,13 @@ pub enum Input {
         /// How.
         failure: OriginFailure,
     },
+    /// The fetch of a digest is over.
+    DigestFetched {
+        /// Of which object.
+        object: ObjectId,
+        /// The digest as the origin signed it, or why there is none.
+        digest: Result<Bytes, OriginFailure>,
+    },
     /// The time that `poll_timeout` named has come.
     Tick,
 }

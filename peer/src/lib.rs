@@ -16,6 +16,7 @@ mod engine;
 mod feed;
 mod input;
 mod neighbour;
+mod news;
 mod object;
 mod origin;
 mod output;

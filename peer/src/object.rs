@@ -80,7 +80,8 @@ pub(crate) struct Object {
     pub(crate) asked_for_digest: bool,
     pub(crate) first_failure: Option<Instant>,
     pub(crate) failures: u32,
-    pub(crate) retry_at: Instant,
+    /// The origin is not asked for it before.
+    pub(crate) origin_at: Instant,
 }
 
 impl Object {

@@ -16,6 +16,8 @@ const SAMPLES_MAX: usize = 32;
 /// Fewer samples than this do not say that the origin is better than the prior; that it is worse,
 /// one does.
 const SAMPLES_MIN: usize = 4;
+/// A failing origin is asked this often for what a player waits for: plain players ask as often.
+const RETRY_EVERY: Duration = Duration::from_millis(500);
 
 /// An open fetch.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub(crate) struct Fetch {
 pub(crate) struct Origin {
     /// Failures since it last answered.
     pub(crate) fails: u64,
+    /// Where in [`RETRY_EVERY`] this viewer's retries fall: a crowd's are spread.
+    retry_phase: Duration,
     fetches: Table<FetchId, Fetch>,
     next_id: u64,
     first_bytes: VecDeque<Duration>,
@@ -48,9 +52,12 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    pub(crate) const fn new() -> Self {
+    /// `phase` spreads the retries of many viewers; any number will do.
+    pub(crate) fn new(phase: u64) -> Self {
+        let every = u64::try_from(RETRY_EVERY.as_micros()).unwrap_or(u64::MAX);
         Self {
             fails: 0,
+            retry_phase: Duration::from_micros(phase % every),
             fetches: Table::new(),
             next_id: 0,
             first_bytes: VecDeque::new(),
@@ -59,6 +66,15 @@ impl Origin {
             rate_low: None,
             pooled: None,
         }
+    }
+
+    /// When a failing origin is asked again for what a player waits for: at instants of its own
+    /// that no failure moves, so that one retry finds out for all that is waited for.
+    pub(crate) fn retry_at(&self, now: Instant) -> Instant {
+        let every = RETRY_EVERY.as_micros();
+        let since = u128::from(now.as_micros()) + every - self.retry_phase.as_micros();
+        let left = every - since % every;
+        now + Duration::from_micros(u64::try_from(left).unwrap_or(0))
     }
 
     pub(crate) fn open(
@@ -106,7 +122,9 @@ impl Origin {
 
     /// When the fetches of an object that have no answer yet are to be made a second time.
     pub(crate) fn hedge_at(&self, object: &ObjectId, config: &Config) -> Option<Instant> {
-        let wait = config.origin_hedge_min.max(self.expected(0, config) * 2);
+        // One that fails is not waited for longer than it is left alone.
+        let least = if self.fails > 0 { RETRY_EVERY } else { config.origin_hedge_min };
+        let wait = least.max(self.expected(0, config) * 2);
         let silent = |f: &&Fetch| f.object == *object && f.first_byte_at.is_none() && !f.hedged;
         self.fetches.values().filter(silent).map(|fetch| fetch.started_at + wait).min()
     }
@@ -224,9 +242,18 @@ mod tests {
     }
 
     #[test]
+    fn retries_keep_their_own_instants() {
+        let origin = Origin::new(7_100_000);
+        for (now_ms, at_ms) in [(0, 100), (99, 100), (100, 600), (101, 600), (700, 1100)] {
+            let now = Instant::from_micros(now_ms * 1000);
+            assert_eq!(origin.retry_at(now), Instant::from_micros(at_ms * 1000), "{now_ms}");
+        }
+    }
+
+    #[test]
     fn measured_fetches_replace_the_prior() {
         let config = Config::default();
-        let mut origin = Origin::new();
+        let mut origin = Origin::new(0);
         let prior = origin.expected(0, &config);
         assert_eq!(prior, config.origin_ttfb_prior);
         let object = ObjectId::segment(RenditionId(0), Epoch(0), 0);

@@ -65,6 +65,11 @@ pub enum Output {
         /// Offset and length; none is the whole object.
         range: Option<(u32, u32)>,
     },
+    /// Fetch a digest from the origin, beside whose object it is.
+    DigestFetch {
+        /// The object.
+        object: ObjectId,
+    },
     /// The rest of a fetch is not needed any more.
     OriginCancel {
         /// Which.

@@ -101,16 +101,16 @@ impl Engine {
         let Some(entry) = self.store.object_mut(&object) else {
             return;
         };
-        // Somebody got it: an origin that failed before answers again.
-        let mut starved = entry.failures > 0;
-        if starved {
-            entry.failures = 0;
-            entry.retry_at = entry.retry_at.min(now);
-        }
+        let failed = entry.failures > 0 && !entry.is_complete();
+        let mut starved = false;
         for run in entry.runs.iter_mut().filter(|run| run.starved) {
             run.repair_at = run.repair_at.min(now);
             run.starved = false;
             starved = true;
+        }
+        if failed {
+            self.timers.objects_stale = true;
+            self.ask_peers(object, now);
         }
         if starved {
             self.timers.objects_stale = true;
@@ -224,7 +224,7 @@ impl Engine {
         }
         let unverified = core::mem::take(&mut object.unverified);
         let (undigested, raw_fetch) = (object.undigested.take(), object.raw_fetch.take());
-        self.note_newest(&digest);
+        self.note_newest(&digest, now);
         self.pass_on_digest(&digest, from);
         for k in 0..digest.substreams {
             self.tell_weight(id.rendition, Substream(k));
@@ -243,10 +243,11 @@ impl Engine {
         self.consider(id, now);
     }
 
-    fn note_newest(&mut self, digest: &SignedDigest) {
+    fn note_newest(&mut self, digest: &SignedDigest, now: Instant) {
         let state = self.rendition_mut(digest.object.rendition);
         if state.newest.is_none_or(|newest| newest < digest.object) {
             state.newest = Some(digest.object);
+            state.news.note_newest(now);
             if !digest.end_of_stream {
                 state.segment_len = digest.duration;
                 state.segment_bytes = digest.byte_len;

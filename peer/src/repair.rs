@@ -75,7 +75,7 @@ impl Engine {
         if object.digest.is_none() {
             let idle = object.raw_fetch.is_none() && self.is_requested(id);
             let fetch = self.fallback_due(id, object).filter(|_| idle);
-            let fetch = fetch.map(|at| at.max(object.retry_at));
+            let fetch = fetch.map(|at| at.max(object.origin_at));
             return fetch.into_iter().chain(hedge).min();
         }
         let not_at_origin =
@@ -87,8 +87,8 @@ impl Engine {
             !run.complete && object.run_chunks(Substream(*k)).indices().any(lacks)
         });
         let repair = runs.map(|(_, run)| run.repair_at).min();
-        let ask = fallback.into_iter().chain(repair).min().map(|at| at.max(object.retry_at));
-        ask.into_iter().chain(hedge).min()
+        let fallback = fallback.map(|at| at.max(object.origin_at));
+        fallback.into_iter().chain(repair).chain(hedge).min()
     }
 
     pub(crate) fn consider_all(&mut self, now: Instant) {
@@ -103,26 +103,31 @@ impl Engine {
         let Some(object) = self.store.object(&id) else {
             return;
         };
-        if object.is_complete() || !self.is_wanted(&id) || object.retry_at > now {
+        if object.is_complete() || !self.is_wanted(&id) {
             return;
         }
         let overdue = self.fallback_due(&id, object).is_some_and(|at| at <= now);
+        let in_turn = object.origin_at <= now;
         if object.digest.is_none() {
-            if overdue && object.raw_fetch.is_none() && self.is_requested(&id) {
+            if in_turn && overdue && object.raw_fetch.is_none() && self.is_requested(&id) {
                 self.fetch_undigested(id, now);
             }
             return;
         }
-        if overdue && !self.stands_still_before(&id, now) {
+        let behind = in_turn && self.stands_still_before(&id, now);
+        let in_turn = in_turn && !behind;
+        if overdue && in_turn {
             self.fall_back(id, now);
             return;
         }
-        if overdue && let Some(object) = self.store.object_mut(&id) {
-            object.retry_at = now + BUSY_WAIT;
+        if behind && let Some(object) = self.store.object_mut(&id) {
+            object.origin_at = now + BUSY_WAIT;
         }
-        self.fetch_as_root(id, now);
+        if in_turn {
+            self.fetch_as_root(id, now);
+        }
         for k in 0..self.store.object(&id).map_or(0, |o| o.runs.len()) {
-            self.repair_run(id, Substream(u8::try_from(k).unwrap_or(u8::MAX)), now);
+            self.repair_run(id, Substream(u8::try_from(k).unwrap_or(u8::MAX)), in_turn, now);
         }
     }
 
@@ -168,9 +173,11 @@ impl Engine {
             object.all().indices().filter_map(|c| object.asked_peer(c)).collect();
         let counts = !object.direct && !object.fell_back && !ranges.is_empty();
         let helped = self.peers_may_help(id.rendition);
+        // What peers send of it counts for as long as the origin does not answer.
+        let answers = object.failures == 0;
         for chunks in &ranges {
             self.fetch_chunks(id, *chunks, now);
-            if helped {
+            if helped && answers {
                 self.cancel_at_parents(id, *chunks, &asked);
             }
         }
@@ -226,7 +233,7 @@ impl Engine {
     fn origin_is_busy(&mut self, id: ObjectId, now: Instant) -> bool {
         let busy = self.origin.len() >= self.config.origin_fetches_max;
         if busy && let Some(object) = self.store.object_mut(&id) {
-            object.retry_at = now + ORIGIN_BUSY_WAIT;
+            object.origin_at = now + ORIGIN_BUSY_WAIT;
         }
         busy
     }
@@ -248,7 +255,8 @@ impl Engine {
         self.push(Output::OriginFetch { fetch, object: id, range });
     }
 
-    fn repair_run(&mut self, id: ObjectId, k: Substream, now: Instant) {
+    /// Looks after a run that is late; `in_turn` if the origin may be asked for it.
+    fn repair_run(&mut self, id: ObjectId, k: Substream, in_turn: bool, now: Instant) {
         let Some(object) = self.store.object_mut(&id) else {
             return;
         };
@@ -265,7 +273,7 @@ impl Engine {
         let busy = state.and_then(|state| state.feed(k)).is_some_and(|feed| {
             matches!(feed.current, Parent::Peer(_)) && now - feed.heard_at < silence
         });
-        if self.descendants(id.rendition, k) >= RESCUED_WEIGHT_MIN {
+        if in_turn && self.descendants(id.rendition, k) >= RESCUED_WEIGHT_MIN {
             self.rescue(id, k, now);
             return;
         }
@@ -294,7 +302,7 @@ impl Engine {
         self.note_repair(id, k, silent);
         match self.repair_source(&id) {
             Some(peer) => self.pull(id, k, peer, &missing, now),
-            None => self.starve(id, k, &missing, now),
+            None => self.starve(id, k, &missing, in_turn, now),
         }
     }
 
@@ -434,8 +442,36 @@ impl Engine {
         }
     }
 
+    /// The origin failed to give what is missing: neighbours are asked for it, those that have all
+    /// of it, or else the parents, which may have some of it and pass on the rest when it comes.
+    pub(crate) fn ask_peers(&mut self, id: ObjectId, now: Instant) {
+        let runs = self.store.object(&id).map_or(0, |object| object.runs.len());
+        for k in (0..runs).map(|k| Substream(u8::try_from(k).unwrap_or(u8::MAX))) {
+            let Some(object) = self.store.object(&id) else { return };
+            let missing =
+                object.ranges(object.run_chunks(k), |_, cell| matches!(cell, Cell::Missing));
+            if missing.is_empty() {
+                continue;
+            }
+            let parent = self.renditions.get(&id.rendition).and_then(|r| r.feed(k)?.current.peer());
+            // Once asked, it passes on what it gets.
+            let first = object.failures <= 1;
+            let parent = parent.filter(|parent| first && self.neighbours.contains_key(parent));
+            if let Some(peer) = self.repair_source(&id).or(parent) {
+                self.pull(id, k, peer, &missing, now);
+            }
+        }
+    }
+
     /// Nobody has it: a root asks the origin, a child waits for the next that completes it.
-    fn starve(&mut self, id: ObjectId, k: Substream, missing: &[ChunkRange], now: Instant) {
+    fn starve(
+        &mut self,
+        id: ObjectId,
+        k: Substream,
+        missing: &[ChunkRange],
+        in_turn: bool,
+        now: Instant,
+    ) {
         let feed = self.renditions.get(&id.rendition).and_then(|r| r.feed(k));
         let is_root = feed.is_some_and(|feed| feed.current == Parent::Origin);
         if let Some(run) = self.store.object_mut(&id).and_then(|o| o.runs.get_mut(usize::from(k.0)))
@@ -443,7 +479,7 @@ impl Engine {
             run.starved = true;
             run.repair_at = now + STARVED_WAIT;
         }
-        if is_root {
+        if is_root && in_turn {
             for chunks in missing {
                 self.fetch_chunks(id, *chunks, now);
             }

@@ -38,6 +38,7 @@ impl Engine {
         }
         let need = self.note_need(object, duration, now);
         let jitter = self.random(20);
+        let soon = self.origin.retry_at(now);
         let entry = self.store.ensure(object, now, jitter);
         let wanted_by = match need {
             Need::Start => now,
@@ -45,6 +46,9 @@ impl Engine {
         };
         entry.deadline = Some(entry.deadline.map_or(wanted_by, |at| at.min(wanted_by)));
         entry.direct |= need == Need::Start;
+        // A player that asks again begins anew, and what it waits for does not wait behind others.
+        entry.first_failure = None;
+        entry.origin_at = entry.origin_at.min(soon);
         if entry.is_complete() {
             self.store.note_complete(&object);
         }
@@ -97,9 +101,14 @@ impl Engine {
         let Some(entry) = self.store.object_mut(&object) else {
             return;
         };
-        if entry.digest.is_none() && !entry.asked_for_digest && self.session.is_welcome() {
-            entry.asked_for_digest = true;
-            self.tell_server(ClientMessage::WantDigests { objects: [object].into() });
+        if entry.digest.is_some() || entry.asked_for_digest {
+            return;
+        }
+        let asked = self.session.is_welcome() || self.ask_origin_for_digest(object);
+        // Without a session, this says nothing.
+        self.tell_server(ClientMessage::WantDigests { objects: [object].into() });
+        if let Some(entry) = self.store.object_mut(&object) {
+            entry.asked_for_digest = asked;
         }
     }
 

@@ -105,6 +105,8 @@ impl Engine {
                 // The plan begins with what this peer believes of itself.
                 self.report_now(now);
                 self.watch_again();
+                // Where the server is reached again, the origin may be as well.
+                self.retry_now(now);
             }
             ServerMessage::Introduce { peer, offer } => self.on_introduce(peer, offer, now),
             ServerMessage::Plan { version, rendition, substreams, assignments } => {
@@ -265,6 +267,7 @@ impl Engine {
             }
         }
         for (rendition, k) in orphaned {
+            self.root_itself(rendition, k);
             self.hasten_repair(rendition, k, now);
         }
         self.consider_all(now);

@@ -72,6 +72,7 @@ pub(crate) const fn may_hasten(input: &Input) -> bool {
         | Input::LinkInvalid { .. }
         | Input::OriginStarted { .. }
         | Input::OriginDone { .. }
-        | Input::OriginFailed { .. } => true,
+        | Input::OriginFailed { .. }
+        | Input::DigestFetched { .. } => true,
     }
 }

@@ -321,3 +321,33 @@ fn a_fetch_that_the_origin_swallows_is_made_again() {
     world.run_for(seconds(12));
     world.assert_played(0, 2, 9);
 }
+
+#[test]
+fn without_a_server_roots_ask_for_digests_and_peers_go_on() {
+    let mut world = star_world(4, &Config::default());
+    world.roots.clear();
+    for who in 0..4 {
+        world.input(who, Input::ServerLost);
+    }
+    let before = world.origin_bytes;
+    world.run_for(seconds(20));
+    for who in 0..4 {
+        world.assert_played(who, 7, 14);
+    }
+    let copies_percent = (world.origin_bytes - before) * 100 / (10 * SEGMENT_BYTES as u64);
+    assert!(copies_percent <= 115, "{copies_percent} % of a copy");
+}
+
+#[test]
+fn while_the_origin_fails_one_object_finds_out_when_it_is_back() {
+    let mut world = star_world(1, &Config::default());
+    world.origin_down = true;
+    let before = world.log.len();
+    world.run_for(seconds(12));
+    let asked = world.log[before..].iter().filter(|line| line.contains("OriginFetch")).count();
+    assert!((20..=48).contains(&asked), "{asked} fetches in 12 s");
+    world.origin_down = false;
+    world.run_for(seconds(1));
+    let newest = *world.segments.last_key_value().expect("published").0;
+    assert!(world.viewers[0].played.contains_key(&newest), "all is made up for at once");
+}

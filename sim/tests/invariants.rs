@@ -314,7 +314,7 @@ fn a_cut_network_comes_back() {
 #[test]
 fn without_a_tracker_or_an_origin_peers_go_on() {
     let settings = &["tracker_down_at_s=50", "tracker_down_s=40", "warmup_s=40"];
-    check_floor("tracker-down", &[&["viewers=60", "duration_s=120"], &settings[..]].concat(), 0.46);
+    check_floor("tracker-down", &[&["viewers=60", "duration_s=120"], &settings[..]].concat(), 0.90);
     let settings =
         &["origin_slow_at_s=50", "origin_down_at_s=70", "origin_down_s=10", "warmup_s=40"];
     check_floor("origin-down", &[&["viewers=60", "duration_s=110"], &settings[..]].concat(), 0.78);

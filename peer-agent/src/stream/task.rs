@@ -7,7 +7,7 @@ use super::faults::Corruptor;
 use super::playlists::{Decision, Playlists};
 use super::session::Outside;
 use super::socket::{self, SocketEvent};
-use super::urls::ObjectUrls;
+use super::urls::{ObjectUrls, digest_url};
 use super::viewers::Viewers;
 use super::{Answer, Command, ObjectEvent, Settings, StreamAddress};
 use crate::clock::Clock;
@@ -16,6 +16,7 @@ use crate::random;
 use crate::status::{NeighbourStatus, StreamStatus, SubstreamStatus};
 use crate::tls::Tls;
 use crate::transport::LinkEvent;
+use bytes::Bytes;
 use shoal_peer::{Config, Engine, FetchId, Input, OriginFailure, Output, Parent, RequestId};
 use shoal_wire::{
     ClientMessage, ObjectId, PROTOCOL, PeerMessage, RenditionId, ServerMessage, ShareMode,
@@ -32,6 +33,8 @@ use url::Url;
 const FETCH_EVENTS_MAX: usize = 64;
 /// Events of the tracker's session that wait.
 const SOCKET_EVENTS_MAX: usize = 64;
+/// Finished fetches of digests that wait.
+const DIGESTS_MAX: usize = 16;
 /// Finished playlist polls that wait.
 const POLLS_MAX: usize = 16;
 /// Who has left is looked at this often.
@@ -42,6 +45,7 @@ const TICK_MIN: Duration = Duration::from_millis(1);
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 
 type Poll = (Url, Result<PlaylistText, PlaylistFailure>);
+type DigestFetch = (ObjectId, Result<Bytes, OriginFailure>);
 
 /// What a stream's task works with.
 pub(super) struct Means {
@@ -63,6 +67,7 @@ struct StreamTask {
     urls: ObjectUrls,
     playlists: Playlists,
     polls: mpsc::Sender<Poll>,
+    digests: mpsc::Sender<DigestFetch>,
     requests: HashMap<RequestId, Answering>,
     viewers: Viewers,
     outside: Outside,
@@ -82,6 +87,7 @@ struct Ears {
     commands: mpsc::Receiver<Command>,
     fetches: mpsc::Receiver<FetchEvent>,
     polls: mpsc::Receiver<Poll>,
+    digests: mpsc::Receiver<DigestFetch>,
     socket: mpsc::Receiver<SocketEvent>,
 }
 
@@ -96,14 +102,15 @@ pub(super) async fn run(
     let (socket_events, socket) = mpsc::channel(SOCKET_EVENTS_MAX);
     let (fetch_events, fetches) = mpsc::channel(FETCH_EVENTS_MAX);
     let (polls, poll_results) = mpsc::channel(POLLS_MAX);
+    let (digests, digest_results) = mpsc::channel(DIGESTS_MAX);
     let session = if means.settings.share == ShareMode::Off {
         // Keeps the channel open and silent.
         tokio::spawn(async move { socket_events.closed().await })
     } else {
         tokio::spawn(socket::run(address.tracker.clone(), means.tls.clone(), socket_events))
     };
-    let mut ears = Ears { commands, fetches, polls: poll_results, socket };
-    let mut task = StreamTask::new(address, means, fetch_events, polls);
+    let mut ears = Ears { commands, fetches, polls: poll_results, digests: digest_results, socket };
+    let mut task = StreamTask::new(address, means, fetch_events, polls, digests);
     if task.settings.share == ShareMode::Off {
         task.feed(Input::ServerLost);
     }
@@ -125,6 +132,7 @@ impl StreamTask {
         means: Means,
         fetch_events: mpsc::Sender<FetchEvent>,
         polls: mpsc::Sender<Poll>,
+        digests: mpsc::Sender<DigestFetch>,
     ) -> Self {
         let Means { settings, origin, clock, .. } = means;
         let config =
@@ -141,6 +149,7 @@ impl StreamTask {
             urls: ObjectUrls::default(),
             playlists: Playlists::default(),
             polls,
+            digests,
             requests: HashMap::new(),
             viewers: Viewers::new(now),
             outside: Outside::new(Corruptor::new(settings.corrupt_every)),
@@ -163,6 +172,9 @@ impl StreamTask {
                 event = self.outside.next_event() => self.on_link(event),
                 Some(event) = ears.fetches.recv() => self.on_fetch(event),
                 Some((url, result)) = ears.polls.recv() => self.on_polled(&url, result),
+                Some((object, digest)) = ears.digests.recv() => {
+                    self.feed(Input::DigestFetched { object, digest });
+                },
                 () = &mut timer => self.on_timer(),
             }
             let wake_at = self.wake_at();
@@ -369,6 +381,7 @@ impl StreamTask {
                 self.requests.remove(&id);
             }
             Output::OriginFetch { fetch, object, range } => self.fetch(fetch, object, range),
+            Output::DigestFetch { object } => self.fetch_digest(object),
             Output::OriginCancel { fetch } => {
                 if let Some(work) = self.fetches.remove(&fetch) {
                     work.abort();
@@ -410,6 +423,19 @@ impl StreamTask {
         };
         let work = self.origin.fetch(fetch, url, range, self.fetch_events.clone());
         self.fetches.insert(fetch, work);
+    }
+
+    fn fetch_digest(&self, object: ObjectId) {
+        let (origin, digests) = (self.origin.clone(), self.digests.clone());
+        let url = self.urls.url(object).map(digest_url);
+        tokio::spawn(async move {
+            let digest = match url {
+                Some(url) => origin.digest(url).await,
+                None => Err(OriginFailure::Unreachable),
+            };
+            // The stream was left meanwhile.
+            let _ = digests.send((object, digest)).await;
+        });
     }
 
     fn on_published(&mut self, digest: &std::sync::Arc<SignedDigest>) {

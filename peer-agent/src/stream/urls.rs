@@ -67,6 +67,13 @@ impl ObjectUrls {
     }
 }
 
+/// Where the digest of the object at `url` is: beside it, with the same query.
+pub(super) fn digest_url(mut url: Url) -> Url {
+    let path = format!("{}.digest", url.path());
+    url.set_path(&path);
+    url
+}
+
 /// The object at `url`, if it is one of the stream under `stream_base`.
 pub(crate) fn object_at(url: &Url, stream_base: &str) -> Option<ObjectId> {
     url.as_str().starts_with(stream_base).then(|| ObjectId::from_url_path(url.path())).flatten()
@@ -87,6 +94,8 @@ mod tests {
         let object = |msn| ObjectId::segment(RenditionId(2), Epoch(1), msn);
         let text = |url: Option<Url>| url.unwrap().to_string();
         assert_eq!(text(urls.url(object(7))), "http://o/live/a/2-1-7.ts?token=1");
+        let beside = urls.url(object(7)).map(digest_url);
+        assert_eq!(text(beside), "http://o/live/a/2-1-7.ts.digest?token=1");
         assert_eq!(text(urls.url(object(9))), "http://o/live/a/2-1-9.ts");
         assert_eq!(urls.url(ObjectId { rendition: RenditionId(3), ..object(7) }), None);
     }

@@ -337,8 +337,20 @@ impl World {
             Output::FellBack { .. } | Output::CutOff { .. } | Output::Failed { .. } => {
                 self.viewers[who].events.push(format!("{output:?}"));
             }
+            Output::DigestFetch { object } => self.fetch_digest(who, object),
             Output::Started { .. } | Output::Published(_) => {}
         }
+    }
+
+    fn fetch_digest(&mut self, who: usize, object: ObjectId) {
+        let published = self.segments.get(&object.msn).map(|(_, digest)| digest.encoded().clone());
+        let digest = match published {
+            _ if self.origin_down => Err(OriginFailure::Unreachable),
+            Some(digest) => Ok(digest),
+            None => Err(OriginFailure::Status(404)),
+        };
+        let input = Input::DigestFetched { object, digest };
+        self.at(self.now + ORIGIN_LATENCY * 2, Event::Input(who, input));
     }
 
     fn fetch(&mut self, who: usize, fetch: FetchId, id: ObjectId, range: Option<(u32, u32)>) {

@@ -25,7 +25,7 @@ use queue::Queue;
 use server::Session;
 use shoal_peer::{FetchId, Input};
 use shoal_tracker::Tracker;
-use shoal_wire::{ClientMessage, Instant, RenditionId, ServerMessage, StreamName};
+use shoal_wire::{ClientMessage, Instant, ObjectId, RenditionId, ServerMessage, StreamName};
 use tally::Tally;
 use viewer::Viewer;
 
@@ -64,6 +64,7 @@ enum Event {
     FetchStarted(u32, FetchId),
     FetchData(u32, FetchId, Box<(Bytes, bool)>),
     FetchFailed(u32, FetchId, u16),
+    DigestFetched(u32, ObjectId, Result<(), u16>),
     ToServer(u32, Box<ClientMessage>),
     FromServer(u32, Box<ServerMessage>),
     LinkDecided(u32, bool),
@@ -223,6 +224,9 @@ impl<'a> World<'a> {
             Event::FetchFailed(viewer, fetch, status) => {
                 self.on_fetch_failed(viewer, fetch, status);
             }
+            Event::DigestFetched(viewer, object, found) => {
+                self.on_digest_fetched(viewer, object, found);
+            }
             Event::ToServer(viewer, message) => self.on_to_server(viewer, *message),
             Event::FromServer(viewer, message) => self.on_from_server(viewer, *message),
             Event::Player(viewer) => self.advance(viewer),
@@ -275,7 +279,7 @@ impl<'a> World<'a> {
             if state.engine.is_some() && !knows {
                 let spread = self.random.below(self.segment_us() / 8);
                 let at = self.now + state.server_us * 2 + spread;
-                self.queue.push(at, Event::Playlist(viewer));
+                self.poll_playlist(viewer, at);
             }
         }
     }

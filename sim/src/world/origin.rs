@@ -21,7 +21,7 @@ const HEADER_BYTES: u64 = 250;
 /// Bytes of an answer that are handed over at once.
 const PIECE_BYTES: u64 = 4 * CHUNK_SIZE as u64;
 /// A connection that is cut breaks after this long, µs.
-const BREAK_US: u64 = 1_000_000;
+pub(super) const BREAK_US: u64 = 1_000_000;
 const EPOCH: Epoch = Epoch(1);
 
 /// A published object.
@@ -44,6 +44,8 @@ pub(crate) struct Origin {
     free_at: u64,
     pub(crate) slow_until: u64,
     pub(crate) is_down: bool,
+    /// When it came back last.
+    pub(crate) back_at: u64,
 }
 
 impl Origin {
@@ -57,6 +59,7 @@ impl Origin {
             free_at: 0,
             slow_until: 0,
             is_down: false,
+            back_at: 0,
         }
     }
 
@@ -104,6 +107,14 @@ impl Origin {
         let objects = &mut self.objects[usize::from(rendition)];
         objects.push(Object { bytes: bytes.into(), digest, published_at: now });
         &objects[msn as usize]
+    }
+}
+
+/// A failure by its status, 0 where there was no answer.
+const fn failure_of(status: u16) -> OriginFailure {
+    match status {
+        0 => OriginFailure::Unreachable,
+        status => OriginFailure::Status(status),
     }
 }
 
@@ -200,11 +211,40 @@ impl World<'_> {
         }
     }
 
-    pub(crate) fn on_fetch_failed(&mut self, viewer: u32, id: FetchId, status: u16) {
-        let failure = match status {
-            0 => OriginFailure::Unreachable,
-            status => OriginFailure::Status(status),
+    /// A viewer asks for a digest, which is beside its object.
+    pub(crate) fn digest_fetch(&mut self, viewer: u32, object: ObjectId) {
+        let answered_at = self.now + self.viewers[viewer as usize].server_us * 2;
+        let (at, found) = if self.viewers[viewer as usize].cut_off {
+            (self.now + BREAK_US, Err(0))
+        } else if self.origin.is_down {
+            (answered_at, Err(0))
+        } else {
+            let published = self.origin.object(object);
+            let bytes = published.map_or(0, |object| object.digest.encoded().len() as u64);
+            let found = published.map(|_| ()).ok_or(404);
+            self.tally.control_bytes(HEADER_BYTES + bytes, self.now);
+            (answered_at + SERVICE_US, found)
         };
+        self.queue.push(at, Event::DigestFetched(viewer, object, found));
+    }
+
+    pub(crate) fn on_digest_fetched(
+        &mut self,
+        viewer: u32,
+        object: ObjectId,
+        found: Result<(), u16>,
+    ) {
+        let published = self.origin.object(object);
+        let digest = match (found, published) {
+            (Ok(()), Some(published)) => Ok(published.digest.encoded().clone()),
+            (Err(status), _) => Err(failure_of(status)),
+            (Ok(()), None) => Err(failure_of(404)),
+        };
+        self.feed(viewer, Input::DigestFetched { object, digest });
+    }
+
+    pub(crate) fn on_fetch_failed(&mut self, viewer: u32, id: FetchId, status: u16) {
+        let failure = failure_of(status);
         self.feed(viewer, Input::OriginFailed { fetch: id, failure });
     }
 

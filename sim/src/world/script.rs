@@ -56,7 +56,10 @@ impl World<'_> {
                 self.origin.slow_until = self.now + (self.settings.origin_slow_s * 1e6) as u64;
             }
             Step::OriginStops => self.origin.is_down = true,
-            Step::OriginStarts => self.origin.is_down = false,
+            Step::OriginStarts => {
+                self.origin.is_down = false;
+                self.origin.back_at = self.now;
+            }
         }
     }
 
@@ -84,6 +87,7 @@ impl World<'_> {
         for viewer in 0..self.viewers.len() as u32 {
             if self.instance.viewers[viewer as usize].in_outage {
                 self.viewers[viewer as usize].cut_off = false;
+                self.viewers[viewer as usize].back_at = self.now;
                 self.reconnect(viewer);
             }
         }

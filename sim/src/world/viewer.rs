@@ -1,7 +1,7 @@
 //! A viewer in the world: the real engine, a player before it, its access line.
 
 use super::net::{Downlink, peer_id, viewer_of};
-use super::origin::{Fetch, object_id};
+use super::origin::{BREAK_US, Fetch, object_id};
 use super::player::Player;
 use super::server::{Session, share_of};
 use super::{Event, SCALE, START_US, World};
@@ -11,7 +11,7 @@ use crate::scenario::Settings;
 use shoal_peer::{ByteRange, Config, Engine, FallbackReason, Input, Output, RequestId};
 use shoal_wire::peer_message::PeerMessage;
 use shoal_wire::tracker_message::Totals;
-use shoal_wire::{BitRate, CHUNK_SIZE, RenditionId, ShareMode};
+use shoal_wire::{BitRate, CHUNK_SIZE, Instant, RenditionId, ShareMode};
 use std::time::Duration;
 
 /// Bytes of a media playlist.
@@ -20,7 +20,7 @@ const PLAYLIST_BYTES: u64 = 600;
 const CONNECT_TRIPS: u64 = 3;
 /// Live players start this many segments before the end (RFC 8216, 6.3.3).
 const START_SEGMENTS: u64 = 3;
-/// A player asks again for what failed after this long, µs.
+/// A player asks again for a segment that failed after this long, µs.
 const RETRY_US: u64 = 500_000;
 /// Least and most time until the other end of a link that went silent knows, s.
 const SILENCE_S: [f64; 2] = [4.0, 8.0];
@@ -34,6 +34,8 @@ pub(crate) struct Viewer {
     /// The engine, while the viewer is there.
     pub(crate) engine: Option<Box<Engine>>,
     timer_at: u64,
+    /// When the playlist that was asked for comes.
+    polled_at: Option<u64>,
     pub(crate) player: Player,
     pub(crate) session: Session,
     pub(crate) fetches: Vec<Fetch>,
@@ -43,6 +45,8 @@ pub(crate) struct Viewer {
     /// One way to the server, µs.
     pub(crate) server_us: u64,
     pub(crate) cut_off: bool,
+    /// When its network came back.
+    pub(crate) back_at: u64,
     pub(crate) planned_at: u64,
     /// The rendition of the segment that the player waits for.
     asked_rendition: u16,
@@ -70,6 +74,7 @@ impl Viewer {
         Self {
             engine: None,
             timer_at: u64::MAX,
+            polled_at: None,
             player: Player::new(joined_at, (buffer_s * 1e6) as u64),
             session: Session::None,
             fetches: Vec::new(),
@@ -77,6 +82,7 @@ impl Viewer {
             links: Vec::new(),
             server_us: ((drawn.access_ms + core_ms) * 500.0) as u64,
             cut_off: false,
+            back_at: 0,
             planned_at: 0,
             asked_rendition: drawn.rendition,
             rendition: drawn.rendition,
@@ -128,7 +134,7 @@ impl World<'_> {
         state.cut_off = drawn.in_outage && self.in_outage;
         let round_trip = state.server_us * 2;
         self.present += 1;
-        self.queue.push(self.now + round_trip * CONNECT_TRIPS, Event::Playlist(viewer));
+        self.poll_playlist(viewer, self.now + round_trip * CONNECT_TRIPS);
         if self.peers {
             self.queue.push(self.now + round_trip * CONNECT_TRIPS, Event::Session(viewer));
         }
@@ -139,14 +145,32 @@ impl World<'_> {
         }
     }
 
-    /// A playlist has come from the origin.
+    /// A playlist is to come at `at`, unless one comes before: a player has one poll open.
+    pub(crate) fn poll_playlist(&mut self, viewer: u32, at: u64) {
+        let polled_at = &mut self.viewers[viewer as usize].polled_at;
+        if polled_at.is_none_or(|before| at < before) {
+            *polled_at = Some(at);
+            self.queue.push(at, Event::Playlist(viewer));
+        }
+    }
+
+    /// A playlist has come from the origin, or the origin does not answer: then it is asked again
+    /// when the viewer asks a failing origin again for whatever else it needs.
     pub(crate) fn on_playlist(&mut self, viewer: u32) {
         let state = &mut self.viewers[viewer as usize];
-        if state.engine.is_none() {
+        let Some(engine) = state.engine.as_ref().filter(|_| state.polled_at == Some(self.now))
+        else {
             return;
-        }
-        if state.cut_off || self.origin.is_down {
-            self.queue.push(self.now + RETRY_US, Event::Playlist(viewer));
+        };
+        state.polled_at = None;
+        // As for a segment, what counts is whether the request got through.
+        let asked_at = self.now.saturating_sub(state.server_us * 2);
+        let failed = state.cut_off || self.origin.is_down;
+        if failed || asked_at < state.back_at.max(self.origin.back_at) {
+            let noticed_at = self.now + if state.cut_off { BREAK_US } else { 0 };
+            let again = engine.origin_retry_at(Instant::from_micros(noticed_at)).as_micros();
+            let at = again + state.server_us * 2;
+            self.poll_playlist(viewer, at);
             return;
         }
         self.tally.control_bytes(PLAYLIST_BYTES, self.now);
@@ -192,7 +216,8 @@ impl World<'_> {
         if state.left_rendition.is_none() && other != u64::from(state.rendition) {
             state.left_rendition = Some(state.rendition);
             state.rendition = other as u16;
-            self.queue.push(self.now + state.server_us * 2, Event::Playlist(viewer));
+            let at = self.now + state.server_us * 2;
+            self.poll_playlist(viewer, at);
         }
         let mean = 60.0 / self.settings.switches_per_min;
         let at = self.now + (self.random.exponential(mean) * 1e6) as u64;
@@ -245,6 +270,7 @@ impl World<'_> {
             Output::OriginFetch { fetch, object, range } => {
                 self.origin_fetch(viewer, fetch, object, range);
             }
+            Output::DigestFetch { object } => self.digest_fetch(viewer, object),
             Output::OriginCancel { fetch } => self.origin_cancel(viewer, fetch),
             Output::Server(message) => {
                 let at = self.now + self.viewers[viewer as usize].server_us;

@@ -302,6 +302,9 @@ impl Core {
                     .map_or((0.0, -1.0), |(offset, length)| (offset.into(), f64::from(length)));
                 host.fetch(fetch.0 as f64, &object.file_stem(), offset, length);
             }
+            // A page asks for no digests while it has no session: its player asks the origin for
+            // playlists, and its neighbours pass digests on.
+            Output::DigestFetch { .. } => {}
             Output::OriginCancel { fetch } => host.cancel_fetch(fetch.0 as f64),
             Output::Server(message) => host.tell(&message.to_json()),
             Output::OpenLink { peer, offer } => host.open_link(&peer.to_string(), offer),
