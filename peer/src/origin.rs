@@ -273,7 +273,7 @@ mod tests {
     fn one_slow_fetch_is_believed_and_one_fast_is_not() {
         let config = Config::default();
         for (ms, first_ms) in [(2000, 400), (1, 1)] {
-            let mut origin = Origin::new();
+            let mut origin = Origin::new(0);
             let prior = origin.expected(1_000_000, &config);
             let object = ObjectId::segment(RenditionId(0), Epoch(0), 0);
             let id = origin.open(object, None, Instant::ZERO);

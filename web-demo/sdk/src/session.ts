@@ -9,7 +9,7 @@ import { AccessRate } from "./access_rate.js";
 import { Alarm } from "./alarm.js";
 import type { Events, ShareMode, Totals } from "./api.js";
 import { Core, type CoreStatus, type Host, version } from "./core.js";
-import { Fetches } from "./fetches.js";
+import { digest, Fetches } from "./fetches.js";
 import { Links } from "./links.js";
 import { Socket } from "./socket.js";
 import { ObjectUrls, rendition } from "./urls.js";
@@ -317,6 +317,15 @@ export class Session implements Host {
   cancelFetch(fetch: number): void {
     this.#fetches.cancel(fetch);
     this.#forget(fetch);
+  }
+
+  fetchDigest(object: string): void {
+    const url = this.urls.url(object);
+    const fetched = url === null ? Promise.resolve(0) : digest(url);
+    void fetched.then((got) => {
+      const [bytes, status] = typeof got === "number" ? [undefined, got] : [got, 200];
+      this.#call((now) => this.#core.digestFetched(object, bytes, status, now));
+    });
   }
 
   tell(text: string): void {

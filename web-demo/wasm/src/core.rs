@@ -237,9 +237,22 @@ impl Core {
     /// The fetch failed with a status, or with 0 if the origin could not be reached.
     #[wasm_bindgen(js_name = originFailed)]
     pub fn origin_failed(&mut self, fetch: f64, status: u16, now_ms: f64) {
-        let failure =
-            if status == 0 { OriginFailure::Unreachable } else { OriginFailure::Status(status) };
-        self.feed(Input::OriginFailed { fetch: FetchId(fetch as u64), failure }, now_ms);
+        let (fetch, failure) = (FetchId(fetch as u64), failure(status));
+        self.feed(Input::OriginFailed { fetch, failure }, now_ms);
+    }
+
+    /// A digest was fetched: its bytes, or none and the origin's status, 0 if it cannot be reached.
+    #[wasm_bindgen(js_name = digestFetched)]
+    pub fn digest_fetched(
+        &mut self,
+        object: &str,
+        bytes: Option<Vec<u8>>,
+        status: u16,
+        now_ms: f64,
+    ) {
+        let Some(object) = ObjectId::from_url_path(object) else { return };
+        let digest = bytes.map(Bytes::from).ok_or_else(|| failure(status));
+        self.feed(Input::DigestFetched { object, digest }, now_ms);
     }
 
     /// The time that [`Core::timeout`] named has come.
@@ -302,9 +315,7 @@ impl Core {
                     .map_or((0.0, -1.0), |(offset, length)| (offset.into(), f64::from(length)));
                 host.fetch(fetch.0 as f64, &object.file_stem(), offset, length);
             }
-            // A page asks for no digests while it has no session: its player asks the origin for
-            // playlists, and its neighbours pass digests on.
-            Output::DigestFetch { .. } => {}
+            Output::DigestFetch { object } => host.fetch_digest(&object.file_stem()),
             Output::OriginCancel { fetch } => host.cancel_fetch(fetch.0 as f64),
             Output::Server(message) => host.tell(&message.to_json()),
             Output::OpenLink { peer, offer } => host.open_link(&peer.to_string(), offer),
@@ -335,6 +346,11 @@ fn share_mode(text: &str) -> Result<ShareMode, JsError> {
         "off" => Ok(ShareMode::Off),
         other => Err(JsError::new(&format!("`{other}` is none of share, receive-only and off"))),
     }
+}
+
+/// What a status of the origin means; 0 is an origin that cannot be reached.
+const fn failure(status: u16) -> OriginFailure {
+    if status == 0 { OriginFailure::Unreachable } else { OriginFailure::Status(status) }
 }
 
 fn cap(bps: f64) -> Option<BitRate> {

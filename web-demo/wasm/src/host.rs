@@ -19,6 +19,8 @@ export interface Host {
   /** Fetch from the origin; a length of -1 is the whole object. */
   fetch(fetch: number, object: string, offset: number, length: number): void;
   cancelFetch(fetch: number): void;
+  /** Fetch the digest that lies beside an object. */
+  fetchDigest(object: string): void;
   /** Send to the tracker. */
   tell(text: string): void;
   /** The tracker's session stands. ICE servers as JSON, in the form of `RTCIceServer[]`. */
@@ -58,6 +60,8 @@ extern "C" {
     pub(crate) fn fetch(this: &Host, fetch: f64, object: &str, offset: f64, length: f64);
     #[wasm_bindgen(method, js_name = cancelFetch)]
     pub(crate) fn cancel_fetch(this: &Host, fetch: f64);
+    #[wasm_bindgen(method, js_name = fetchDigest)]
+    pub(crate) fn fetch_digest(this: &Host, object: &str);
     #[wasm_bindgen(method)]
     pub(crate) fn tell(this: &Host, text: &str);
     #[wasm_bindgen(method)]
