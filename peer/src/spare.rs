@@ -88,6 +88,11 @@ impl Engine {
         else {
             return;
         };
+        // One bad chunk ends a link, and with it whatever else went over it: who never brought
+        // anything is not tried for so little.
+        if neighbour.received == 0 {
+            return;
+        }
         let latest = now + neighbour.round_trip() + TAKE_MARGIN;
         let is_late = self.fallback_due(&id, object).is_some_and(|at| at <= latest);
         if object.is_complete() || is_late || !self.is_wanted(&id) {
