@@ -27,10 +27,24 @@ const payloads = [];
 let playingAtMs = null;
 let topAtMs = null;
 
-video.addEventListener("playing", () => (playingAtMs ??= performance.now()));
+video.addEventListener("playing", () => {
+  playingAtMs ??= performance.now();
+  goesOn();
+});
+// Some waits end without `playing`.
+video.addEventListener("timeupdate", goesOn);
+
+function goesOn() {
+  const wait = waits.at(-1);
+  if (wait?.ms === null && video.currentTime > wait.currentTime) {
+    wait.ms = performance.now() - wait.atMs;
+  }
+}
+
+
 video.addEventListener("waiting", () => {
   if (playingAtMs !== null) {
-    waits.push({ atMs: Math.round(performance.now()), currentTime: video.currentTime });
+    waits.push({ atMs: performance.now(), currentTime: video.currentTime, ms: null });
   }
 });
 
