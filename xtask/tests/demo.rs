@@ -137,7 +137,9 @@ fn a_viewer_that_corrupts_what_it_relays_is_cut_off() {
 #[test]
 fn what_cannot_be_run_is_refused_in_a_sentence() {
     for (args, expected) in [
-        (&["--kill", "6@30"][..], "leaves one"),
+        (&["--kill", "6@30"][..], "leaves a viewer"),
+        (&["--viewers", "0"], "nobody to watch"),
+        (&["--browsers", "2", "--shape", "up=5mbit"], "leave --browsers out"),
         (&["--kill", "2@3"], "before the last of the joins"),
         (&["--seconds", "20", "--restart-server", "20"], "after the end"),
         (&["--corrupt", "6"], "no honest viewer"),
