@@ -157,6 +157,7 @@ class Carried {
       data: (bytes) => this.#data(bytes),
       done: (originBytes) => this.#done(originBytes),
       failed: (status) => this.#failed(status),
+      handedBack: () => this.#failed(TOO_LONG),
     });
   }
 

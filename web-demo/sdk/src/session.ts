@@ -45,6 +45,8 @@ export interface Answer {
   data(bytes: Uint8Array): void;
   done(originBytes: number): void;
   failed(status: number): void;
+  /** The session ends before the answer does: somebody else is to load it. */
+  handedBack(): void;
 }
 
 interface Answering {
@@ -155,9 +157,11 @@ export class Session implements Host {
     this.#socket?.close();
     // What was said last is still in the channels; they close with the page or now.
     this.#links.closeAll();
-    this.#requests.clear();
     this.#core.free();
     this.#depth = Infinity;
+    const left = [...this.#requests.values()];
+    this.#requests.clear();
+    left.forEach(({ answer }) => answer.handedBack());
   }
 
   #connect(): Socket {
