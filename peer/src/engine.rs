@@ -153,12 +153,6 @@ impl Engine {
         own.into_iter().chain(others.into_iter().flatten()).min()
     }
 
-    /// When a failing origin is to be asked again for what a player waits for, also by a shell that
-    /// asks it for playlists.
-    pub fn origin_retry_at(&self, now: Instant) -> Instant {
-        self.origin.retry_at(now)
-    }
-
     fn on_tick(&mut self, now: Instant) {
         if self.timers.objects.is_some_and(|at| at <= now) {
             self.timers.objects_stale = true;

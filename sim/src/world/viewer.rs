@@ -11,7 +11,7 @@ use crate::scenario::Settings;
 use shoal_peer::{ByteRange, Config, Engine, FallbackReason, Input, Output, RequestId};
 use shoal_wire::peer_message::PeerMessage;
 use shoal_wire::tracker_message::Totals;
-use shoal_wire::{BitRate, CHUNK_SIZE, Instant, RenditionId, ShareMode};
+use shoal_wire::{BitRate, CHUNK_SIZE, RenditionId, ShareMode};
 use std::time::Duration;
 
 /// Bytes of a media playlist.
@@ -20,7 +20,7 @@ const PLAYLIST_BYTES: u64 = 600;
 const CONNECT_TRIPS: u64 = 3;
 /// Live players start this many segments before the end (RFC 8216, 6.3.3).
 const START_SEGMENTS: u64 = 3;
-/// A player asks again for a segment that failed after this long, µs.
+/// A player asks again for what failed after this long, µs.
 const RETRY_US: u64 = 500_000;
 /// Least and most time until the other end of a link that went silent knows, s.
 const SILENCE_S: [f64; 2] = [4.0, 8.0];
@@ -155,21 +155,19 @@ impl World<'_> {
     }
 
     /// A playlist has come from the origin, or the origin does not answer: then it is asked again
-    /// when the viewer asks a failing origin again for whatever else it needs.
+    /// after a while.
     pub(crate) fn on_playlist(&mut self, viewer: u32) {
         let state = &mut self.viewers[viewer as usize];
-        let Some(engine) = state.engine.as_ref().filter(|_| state.polled_at == Some(self.now))
-        else {
+        if state.engine.is_none() || state.polled_at != Some(self.now) {
             return;
-        };
+        }
         state.polled_at = None;
         // As for a segment, what counts is whether the request got through.
         let asked_at = self.now.saturating_sub(state.server_us * 2);
         let failed = state.cut_off || self.origin.is_down;
         if failed || asked_at < state.back_at.max(self.origin.back_at) {
             let noticed_at = self.now + if state.cut_off { BREAK_US } else { 0 };
-            let again = engine.origin_retry_at(Instant::from_micros(noticed_at)).as_micros();
-            let at = again + state.server_us * 2;
+            let at = noticed_at + RETRY_US + state.server_us * 2;
             self.poll_playlist(viewer, at);
             return;
         }
