@@ -53,10 +53,11 @@ const sleep = (ms: number) => new Promise((done) => setTimeout(done, ms));
 /** Plays for as long as the page is there. */
 export async function play(playback: Playback, query: Query, told: Told): Promise<void> {
   const { video } = playback;
-  const [shoal, url] = await Promise.all([
+  const [loaded, url] = await Promise.all([
     query.peers ? loadShoal(query, playback, told) : null,
     query.src ?? source(told),
   ]);
+  const shoal = query.unused ? null : loaded;
   playback.shoal = shoal;
   if (!Hls.isSupported()) {
     told.notice("This browser has no Media Source Extensions: it plays by itself, without peers.");

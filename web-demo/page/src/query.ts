@@ -9,6 +9,8 @@ import type { ShareMode } from "../../sdk/src/api.js";
 export interface Query {
   /** Whether Shoal is used at all; if not, it is not even loaded. */
   peers: boolean;
+  /** It is loaded and left alone: a twin then begins when the page that it is compared with does. */
+  unused: boolean;
   share: ShareMode;
   uploadCapBps: number | null;
   /** Nothing that moves: for measuring. */
@@ -19,12 +21,13 @@ export interface Query {
 
 const UNITS: Record<string, number> = { bit: 1, kbit: 1e3, mbit: 1e6, gbit: 1e9 };
 
-/** Reads `?share=…&cap=2mbit&peers=0&quiet=1&src=URL`. */
+/** Reads `?share=…&cap=2mbit&peers=0|unused&quiet=1&src=URL`. */
 export function parse(search: string): Query {
   const params = new URLSearchParams(search);
   const share = params.get("share");
   return {
     peers: params.get("peers") !== "0",
+    unused: params.get("peers") === "unused",
     share: share === "off" || share === "receive-only" ? share : "share",
     uploadCapBps: cap(params.get("cap") ?? ""),
     quiet: params.get("quiet") === "1",

@@ -159,7 +159,7 @@ impl Event<'_> {
         let url = format!("{}?quiet=1", around.page_url);
         browsers.open(index, false, &url, picture).await?;
         if around.has_twins {
-            let url = format!("{url}&peers=0&src={}", around.mirror_url);
+            let url = format!("{url}&peers=unused&src={}", around.mirror_url);
             browsers.open(index, true, &url, None).await?;
         }
         Ok(())
