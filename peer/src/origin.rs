@@ -16,6 +16,9 @@ const SAMPLES_MAX: usize = 32;
 /// Fewer samples than this do not say that the origin is better than the prior; that it is worse,
 /// one does.
 const SAMPLES_MIN: usize = 4;
+/// One sample in so many may be worse than the high quantile: a moment in which this viewer's own
+/// machine was busy says nothing of the origin.
+const OUTLIER_IN: usize = 8;
 /// A failing origin is asked this often for what a player waits for: plain players ask as often.
 const RETRY_EVERY: Duration = Duration::from_millis(500);
 
@@ -44,7 +47,7 @@ pub(crate) struct Origin {
     next_id: u64,
     first_bytes: VecDeque<Duration>,
     rates: VecDeque<BitRate>,
-    /// The slowest of each.
+    /// A high quantile of the one, a low one of the other.
     first_byte_high: Option<Duration>,
     rate_low: Option<BitRate>,
     /// What the server says of the whole network's fetches.
@@ -155,7 +158,7 @@ impl Origin {
         };
         fetch.first_byte_at = Some(now);
         remember(&mut self.first_bytes, now - fetch.started_at);
-        self.first_byte_high = self.first_bytes.iter().max().copied();
+        self.first_byte_high = ranked(&self.first_bytes, |a, b| b.cmp(a));
     }
 
     pub(crate) fn note_bytes(&mut self, id: FetchId, bytes: usize) {
@@ -171,7 +174,7 @@ impl Origin {
         {
             let elapsed = (now - first).max(Duration::from_micros(100));
             remember(&mut self.rates, ByteSize::from_bytes(fetch.bytes).per(elapsed));
-            self.rate_low = self.rates.iter().min().copied();
+            self.rate_low = ranked(&self.rates, Ord::cmp);
         }
     }
 
@@ -200,6 +203,16 @@ fn remember<T>(samples: &mut VecDeque<T>, sample: T) {
         samples.pop_front();
     }
     samples.push_back(sample);
+}
+
+/// The worst of the samples once one in [`OUTLIER_IN`] is left out; `order` has the worst first.
+fn ranked<T: Copy>(
+    samples: &VecDeque<T>,
+    order: impl FnMut(&T, &T) -> core::cmp::Ordering,
+) -> Option<T> {
+    let mut sorted: Vec<T> = samples.iter().copied().collect();
+    sorted.sort_unstable_by(order);
+    sorted.get(samples.len() / OUTLIER_IN).copied()
 }
 
 /// The instant after which what is missing is fetched from the origin.
@@ -265,8 +278,26 @@ mod tests {
             let fetch = origin.close(id).expect("open");
             origin.note_done(&fetch, &config, start + Duration::from_millis(105 + i));
         }
-        assert_eq!(origin.expected(0, &config), Duration::from_millis(12));
-        assert_eq!(origin.expected(1_000_000, &config), Duration::from_millis(1012));
+        assert_eq!(origin.expected(0, &config), Duration::from_millis(11));
+        assert_eq!(origin.expected(1_000_000, &config), Duration::from_millis(1011));
+    }
+
+    #[test]
+    fn one_slow_fetch_among_many_is_an_outlier_and_several_are_not() {
+        let config = Config::default();
+        let mut origin = Origin::new(0);
+        let object = ObjectId::segment(RenditionId(0), Epoch(0), 0);
+        let mut took = |ms: u64| {
+            let id = origin.open(object, None, Instant::ZERO);
+            origin.note_started(id, Instant::ZERO + Duration::from_millis(ms));
+            origin.expected(0, &config)
+        };
+        for _ in 0..SAMPLES_MAX {
+            took(10);
+        }
+        assert_eq!(took(900), Duration::from_millis(10));
+        let after_more = [took(900), took(900), took(900), took(900)];
+        assert_eq!(after_more[3], Duration::from_millis(900));
     }
 
     #[test]
