@@ -23,6 +23,9 @@ const OPEN_TIMEOUT_MS = 15_000;
 const LOW_WATER_BYTES = 0;
 /** Signals kept of peers that the engine has not heard of yet: introductions race with offers. */
 const EARLY_SIGNALS_MAX = 64;
+/** Opening a link takes a core for tens of milliseconds. While a player starts they are left to it,
+ * for so long at most. */
+const HOLD_MS_MAX = 1_000;
 
 interface Link {
   connection: RTCPeerConnection;
@@ -42,16 +45,39 @@ export class Links {
   readonly #events: LinkEvents;
   readonly #links = new Map<string, Link>();
   #early: [peer: string, signal: string][] = [];
+  /** Links to be opened once the player has begun; null as soon as it has. */
+  #held: Map<string, boolean> | null = new Map();
+  readonly #patience: ReturnType<typeof setTimeout>;
   iceServers: RTCIceServer[] = [];
 
   constructor(events: LinkEvents) {
     this.#events = events;
+    this.#patience = setTimeout(() => this.release(), HOLD_MS_MAX);
+  }
+
+  /** The player has begun. */
+  release(): void {
+    const held = this.#held ?? new Map<string, boolean>();
+    this.#held = null;
+    clearTimeout(this.#patience);
+    held.forEach((offer, peer) => this.open(peer, offer));
   }
 
   /** Begins to open a link; `up` or `down` follows. */
   open(peer: string, offer: boolean): void {
     this.close(peer);
-    const connection = new RTCPeerConnection({ iceServers: this.iceServers });
+    if (this.#held) {
+      this.#held.set(peer, offer);
+      return;
+    }
+    let connection: RTCPeerConnection;
+    try {
+      connection = new RTCPeerConnection({ iceServers: this.iceServers });
+    } catch {
+      // The browser allows no more connections.
+      queueMicrotask(() => this.#events.down(peer));
+      return;
+    }
     const timer = setTimeout(() => this.#down(peer, link), OPEN_TIMEOUT_MS);
     const link: Link = { connection, channel: null, open: false, timer, turn: Promise.resolve() };
     this.#links.set(peer, link);
@@ -104,6 +130,7 @@ export class Links {
 
   /** Closes a link; no event follows. */
   close(peer: string): void {
+    this.#held?.delete(peer);
     const link = this.#links.get(peer);
     if (link) {
       this.#links.delete(peer);
@@ -113,10 +140,13 @@ export class Links {
 
   /** Those that are not open yet. */
   opening(): string[] {
-    return [...this.#links].filter(([, link]) => !link.open).map(([peer]) => peer);
+    const opening = [...this.#links].filter(([, link]) => !link.open).map(([peer]) => peer);
+    return [...(this.#held?.keys() ?? []), ...opening];
   }
 
   closeAll(): void {
+    this.#held = null;
+    clearTimeout(this.#patience);
     [...this.#links.keys()].forEach((peer) => this.close(peer));
   }
 

@@ -15,6 +15,8 @@ export interface PlayerEvents {
   urls(urls: string[]): void;
   /** The playhead jumped, paused or went on. */
   moved(): void;
+  /** It plays. */
+  begun(): void;
   destroyed(): void;
 }
 
@@ -90,10 +92,12 @@ export class Player {
     this.#detached();
     this.#media = this.#hls.media;
     MEDIA_EVENTS.forEach((name) => this.#media?.addEventListener(name, this.#moved));
+    this.#media?.addEventListener("playing", this.#events.begun);
   };
 
   readonly #detached = (): void => {
     MEDIA_EVENTS.forEach((name) => this.#media?.removeEventListener(name, this.#moved));
+    this.#media?.removeEventListener("playing", this.#events.begun);
     this.#media = null;
   };
 

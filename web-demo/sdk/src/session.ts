@@ -126,6 +126,11 @@ export class Session implements Host {
     }
   }
 
+  /** The player shows its first frames: what was put off until then can be done. */
+  begun(): void {
+    this.#links.release();
+  }
+
   /** The player needs `object` after so long. */
   playhead(object: string, neededInMs: number): void {
     this.#call((now) => this.#core.playhead(object, Math.max(neededInMs, 0), now));
@@ -357,12 +362,7 @@ export class Session implements Host {
   }
 
   openLink(peer: string, offer: boolean): void {
-    try {
-      this.#links.open(peer, offer);
-    } catch {
-      // The browser allows no more connections.
-      this.#call((now) => this.#core.linkDown(peer, now));
-    }
+    this.#links.open(peer, offer);
   }
 
   closeLink(peer: string): void {

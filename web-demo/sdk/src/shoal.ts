@@ -70,6 +70,7 @@ export class Shoal implements LoaderHost {
       stream: (address) => this.#join(address),
       urls: (urls) => urls.forEach((url) => this.sessionFor(url)?.urls.learn(url)),
       moved: () => this.#tellPlayhead(),
+      begun: () => this.#session?.begun(),
       destroyed: () => this.close(),
     });
   }
