@@ -20,12 +20,17 @@ use std::time::Duration;
 
 /// What is still on its way at the end is waited for so long before it is compared.
 const LAST_DELIVERIES: Duration = Duration::from_secs(2);
+/// A page that shows nothing keeps the next viewer waiting for so long: loading one takes a core
+/// for a while, and viewers' machines are not one machine.
+const PAGE_STARTS_S: u64 = 5;
 
 struct Event<'a> {
     args: &'a Args,
     stage: Stage<'a>,
-    /// Who joins at each second.
+    /// Who joins, one after the other.
     order: Vec<Joiner>,
+    /// When the first of them did, in seconds of the run.
+    join_seconds: Vec<u64>,
     samples: Vec<Sample>,
     ended_s: Vec<Option<f64>>,
     joined_s: Vec<Option<f64>>,
@@ -57,6 +62,7 @@ pub(crate) async fn run(args: &Args, stage: Stage<'_>, mut signals: Signals) -> 
     let mut event = Event {
         args,
         order: order(args.viewers, args.browsers),
+        join_seconds: Vec::new(),
         samples: Vec::new(),
         ended_s: vec![None; viewers],
         joined_s: vec![None; viewers],
@@ -130,14 +136,11 @@ impl Event<'_> {
     }
 
     async fn act(&mut self, second: u64) -> Result<()> {
-        let joiner = usize::try_from(second).ok().and_then(|second| self.order.get(second));
-        match joiner {
-            Some(&Joiner::Agent(index)) => {
-                self.stage.viewers[usize::from(index)].join(&self.stage.around)?;
-                self.joined_s[usize::from(index)] = Some(clock::unix_s());
-            }
-            Some(&Joiner::Page(index)) => self.open_page(index).await?,
-            None => {}
+        if let Some(&joiner) = self.order.get(self.join_seconds.len())
+            && self.last_has_begun(second)
+        {
+            self.join_seconds.push(second);
+            self.join(joiner).await?;
         }
         if let Some(kill) = self.args.kill.filter(|kill| kill.second == second) {
             self.kill_strongest(usize::from(kill.count)).await;
@@ -147,6 +150,28 @@ impl Event<'_> {
             self.stage.origin.crash_and_restart().await?;
         }
         Ok(())
+    }
+
+    /// Whether the viewer that joined last is no longer starting.
+    fn last_has_begun(&self, second: u64) -> bool {
+        let last = self.order.iter().zip(&self.join_seconds).last();
+        let (Some((&Joiner::Page(index), &joined)), Some(browsers)) = (last, &self.stage.browsers)
+        else {
+            return true;
+        };
+        let has_begun = |is_twin| browsers.figures(index, is_twin).startup_s.is_some();
+        second >= joined + PAGE_STARTS_S
+            || (has_begun(false) && (!self.args.twins || has_begun(true)))
+    }
+
+    async fn join(&mut self, joiner: Joiner) -> Result<()> {
+        match joiner {
+            Joiner::Page(index) => self.open_page(index).await,
+            Joiner::Agent(index) => {
+                self.joined_s[usize::from(index)] = Some(clock::unix_s());
+                self.stage.viewers[usize::from(index)].join(&self.stage.around)
+            }
+        }
     }
 
     async fn open_page(&mut self, index: u8) -> Result<()> {
@@ -230,6 +255,7 @@ impl Event<'_> {
             browsers.map(|browsers| pages::together(self.args, browsers, &seen, self.page_s()));
         Outcome {
             viewers: self.args.total(),
+            last_join_second: self.join_seconds.last().copied().unwrap_or(0),
             pages: pages_json.unwrap_or_default(),
             samples: self.samples.clone(),
             per_viewer: agents.chain(pages).collect(),
@@ -245,11 +271,11 @@ impl Event<'_> {
     /// Seconds that all pages together were open, twins among them.
     fn page_s(&self) -> f64 {
         let last = self.samples.last().map_or(0, |sample| sample.second);
-        let open = self.order.iter().zip(0u64..).filter(|(joiner, _)| match joiner {
+        let open = self.order.iter().zip(&self.join_seconds).filter(|(joiner, _)| match joiner {
             Joiner::Agent(_) => false,
             Joiner::Page(_) => true,
         });
-        let seconds: u64 = open.map(|(_, second)| last.saturating_sub(second)).sum();
+        let seconds: u64 = open.map(|(_, &second)| last.saturating_sub(second)).sum();
         seconds as f64 * if self.args.twins { 2.0 } else { 1.0 }
     }
 

@@ -82,6 +82,8 @@ impl ViewerFigures {
 pub(crate) struct Outcome {
     /// Viewers that were started, pages among them.
     pub(crate) viewers: u8,
+    /// When the last of them joined.
+    pub(crate) last_join_second: u64,
     /// What pages and agents gave each other, and what Chromium took; none without pages.
     pub(crate) pages: Map<String, Value>,
     /// One sample per second, from the first join on.
@@ -110,7 +112,7 @@ pub(crate) fn bound(viewers: u8) -> f64 {
 impl Outcome {
     /// The second at which the steady state begins.
     fn steady_second(&self) -> u64 {
-        u64::from(self.viewers) - 1 + SETTLING_S
+        self.last_join_second + SETTLING_S
     }
 
     fn sample_at(&self, second: u64) -> Option<&Sample> {
@@ -365,6 +367,7 @@ mod tests {
         };
         Outcome {
             viewers: 4,
+            last_join_second: 3,
             pages: Map::new(),
             samples: (0..=120).map(sample).collect(),
             per_viewer: vec![viewer(300.0, 280.0), viewer(500.0, 600.0), viewer(310.0, 305.0)],
