@@ -98,7 +98,8 @@ class ShoalLoader implements Loader {
   #pass(context: LoaderContext, config: LoaderConfiguration, callbacks: LoaderCallbacks): void {
     this.#carried = null;
     this.#inner = new this.#config.loader(this.#config);
-    this.#inner.stats = this.stats;
+    // The player has these already, and its loaders refuse those of a load that has begun.
+    this.#inner.stats = Object.assign(this.stats, newStats());
     this.#inner.load(context, config, callbacks);
   }
 }
