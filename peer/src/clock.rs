@@ -3,10 +3,11 @@
 //! Rule: the deadline errs early, never late. It is the moment the first byte was handed over plus
 //! the media duration handed over since, restarted on a seek; it assumes that playback began at
 //! once and runs at normal speed. Where the shell sees the real playhead, that is believed instead.
+//! A player that changes to another rendition takes its buffer along.
 
 use alloc::vec::Vec;
 use core::time::Duration;
-use shoal_wire::Instant;
+use shoal_wire::{Instant, RenditionId};
 
 /// Players followed per rendition; the one silent for longest makes room for a new one.
 const PLAYERS_MAX: usize = 8;
@@ -29,6 +30,17 @@ struct Player {
     newest_len: Duration,
     newest_msn: u64,
     seen: Instant,
+    /// The rendition that it seems to have left for this one.
+    left: Option<RenditionId>,
+}
+
+/// What a player that changes rendition brings along.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inherited {
+    /// The rendition that it leaves.
+    pub(crate) from: RenditionId,
+    /// When it needs what it asks for now.
+    pub(crate) needed_at: Instant,
 }
 
 /// What a request means for its player.
@@ -41,11 +53,16 @@ pub(crate) enum Need {
 }
 
 impl Clocks {
-    /// A player asks for segment `msn` of duration `len`.
-    pub(crate) fn request(&mut self, msn: u64, len: Duration, now: Instant) -> Need {
-        let known =
-            self.players.iter_mut().find(|p| p.newest_msn == msn || p.newest_msn + 1 == msn);
-        if let Some(player) = known {
+    /// A player asks for segment `msn` of duration `len`; one that is new here may have
+    /// `inherited` a buffer.
+    pub(crate) fn request(
+        &mut self,
+        msn: u64,
+        len: Duration,
+        inherited: Option<Inherited>,
+        now: Instant,
+    ) -> Need {
+        if let Some(player) = self.known(msn) {
             player.seen = now;
             if player.newest_msn != msn {
                 player.before += player.newest_len;
@@ -54,21 +71,59 @@ impl Clocks {
             player.newest_len = len;
             return player.need(now);
         }
-        self.players.retain(|p| now - p.seen < SILENCE_MAX);
+        self.follow(Player {
+            anchor: inherited.map(|i| i.needed_at),
+            before: Duration::ZERO,
+            newest_len: len,
+            newest_msn: msn,
+            seen: now,
+            left: inherited.map(|i| i.from),
+        });
+        inherited.map_or(Need::Start, |i| Need::At(i.needed_at))
+    }
+
+    /// Whether a player here asks for segment `msn` next, or did last.
+    pub(crate) fn knows(&self, msn: u64) -> bool {
+        self.players.iter().any(|p| p.newest_msn == msn || p.newest_msn + 1 == msn)
+    }
+
+    fn known(&mut self, msn: u64) -> Option<&mut Player> {
+        self.players.iter_mut().find(|p| p.newest_msn == msn || p.newest_msn + 1 == msn)
+    }
+
+    fn follow(&mut self, player: Player) {
+        self.players.retain(|p| player.seen - p.seen < SILENCE_MAX);
         if self.players.len() >= PLAYERS_MAX
             && let Some(oldest) = (0..self.players.len()).min_by_key(|i| self.players[*i].seen)
         {
             self.players.swap_remove(oldest);
         }
-        let before = Duration::ZERO;
-        self.players.push(Player {
-            anchor: None,
-            before,
-            newest_len: len,
-            newest_msn: msn,
-            seen: now,
-        });
-        Need::Start
+        self.players.push(player);
+    }
+
+    /// When a player of this rendition would need segment `msn`, if it is the next that it asks
+    /// for, or the last again, in another rendition.
+    pub(crate) fn hand_down(&self, msn: u64, now: Instant) -> Option<Instant> {
+        let needed = |p: &Player| {
+            let asked = p.newest_msn == msn && now - p.seen < SILENCE_MAX;
+            let at = if asked { p.anchor? + p.before } else { p.end(now)? };
+            (asked || p.newest_msn + 1 == msn).then_some(at.max(now))
+        };
+        self.players.iter().filter(|p| now - p.seen < SILENCE_MAX).filter_map(needed).min()
+    }
+
+    /// The players of `rendition` go on there with segment `msn`: who seemed to have left it for
+    /// this rendition is another player and has buffered nothing. True if there was any.
+    pub(crate) fn disinherit(&mut self, rendition: RenditionId, msn: u64, now: Instant) -> bool {
+        let mut any = false;
+        for player in &mut self.players {
+            if player.left == Some(rendition) && player.newest_msn <= msn {
+                player.left = None;
+                player.anchor = Some(now.saturating_sub(player.before));
+                any = true;
+            }
+        }
+        any
     }
 
     /// The first bytes of segment `msn` are handed over. True if a player begins with them.
@@ -83,23 +138,23 @@ impl Clocks {
         began
     }
 
-    /// The player that asked for segment `msn`, or for the one before it, needs it at `at`. False
-    /// if there is none.
-    pub(crate) fn playhead(&mut self, msn: u64, at: Instant) -> bool {
-        let known =
-            self.players.iter_mut().find(|p| p.newest_msn == msn || p.newest_msn + 1 == msn);
-        let Some(player) = known else {
-            return false;
+    /// The player that asks for segment `msn` next, or did last, needs it at `at`.
+    pub(crate) fn playhead(&mut self, msn: u64, at: Instant, len: Duration, now: Instant) {
+        let Some(player) = self.known(msn) else {
+            let anchor = Some(at);
+            let (before, newest_len, newest_msn) = (Duration::ZERO, len, msn);
+            self.follow(Player { anchor, before, newest_len, newest_msn, seen: now, left: None });
+            return;
         };
         // Counted anew from here; the clock knows nothing before its epoch.
         let back = if player.newest_msn == msn { Duration::ZERO } else { player.newest_len };
         let anchor = at.saturating_sub(back);
         player.anchor = Some(anchor);
         player.before = Duration::ZERO;
+        player.left = None;
         if player.newest_msn != msn {
             player.newest_len = at - anchor;
         }
-        true
     }
 
     /// When the player that asked for segment `msn` last needs it.
@@ -165,47 +220,74 @@ mod tests {
     #[test]
     fn deadlines_follow_what_was_handed_over() {
         let mut clocks = Clocks::default();
-        assert_eq!(clocks.request(10, LEN, at(100)), Need::Start);
+        assert_eq!(clocks.request(10, LEN, None, at(100)), Need::Start);
         clocks.handed(10, at(100));
-        assert_eq!(clocks.request(11, LEN, at(100)), Need::At(at(102)));
-        assert_eq!(clocks.request(11, LEN, at(101)), Need::At(at(102)), "a retry");
-        assert_eq!(clocks.request(12, LEN, at(101)), Need::At(at(104)));
+        assert_eq!(clocks.request(11, LEN, None, at(100)), Need::At(at(102)));
+        assert_eq!(clocks.request(11, LEN, None, at(101)), Need::At(at(102)), "a retry");
+        assert_eq!(clocks.request(12, LEN, None, at(101)), Need::At(at(104)));
         assert_eq!(clocks.expected(13, LEN, at(101)), Some(at(106)));
         assert_eq!(clocks.expected(15, LEN, at(101)), Some(at(110)));
         assert_eq!(clocks.buffered(at(101)), Duration::from_secs(5));
-        assert_eq!(clocks.request(40, LEN, at(103)), Need::Start, "a seek");
+        assert_eq!(clocks.request(40, LEN, None, at(103)), Need::Start, "a seek");
     }
 
     #[test]
     fn a_pause_moves_the_clock() {
         let mut clocks = Clocks::default();
-        clocks.request(1, LEN, at(0));
+        clocks.request(1, LEN, None, at(0));
         clocks.handed(1, at(0));
-        assert_eq!(clocks.request(2, LEN, at(20)), Need::At(at(20)));
-        assert_eq!(clocks.request(3, LEN, at(20)), Need::At(at(22)));
+        assert_eq!(clocks.request(2, LEN, None, at(20)), Need::At(at(20)));
+        assert_eq!(clocks.request(3, LEN, None, at(20)), Need::At(at(22)));
     }
 
     #[test]
     fn a_playhead_that_is_seen_is_believed() {
         let mut clocks = Clocks::default();
-        assert!(!clocks.playhead(10, at(100)), "nobody asked for it");
-        clocks.request(10, LEN, at(100));
+        clocks.request(10, LEN, None, at(100));
         clocks.handed(10, at(100));
         // It stood for three seconds before it began.
-        assert!(clocks.playhead(11, at(105)));
-        assert_eq!(clocks.request(11, LEN, at(101)), Need::At(at(105)));
+        clocks.playhead(11, at(105), LEN, at(100));
+        assert_eq!(clocks.request(11, LEN, None, at(101)), Need::At(at(105)));
         assert_eq!(clocks.asked(11), Some(at(105)));
-        assert!(clocks.playhead(11, at(103)), "it jumped");
+        // It jumped.
+        clocks.playhead(11, at(103), LEN, at(101));
         assert_eq!(clocks.asked(11), Some(at(103)));
         assert_eq!(clocks.expected(12, LEN, at(101)), Some(at(105)));
         assert_eq!(clocks.asked(10), None);
     }
 
     #[test]
+    fn a_playhead_is_known_before_the_first_request() {
+        let mut clocks = Clocks::default();
+        clocks.playhead(10, at(104), LEN, at(100));
+        assert_eq!(clocks.request(10, LEN, None, at(100)), Need::At(at(104)));
+    }
+
+    #[test]
+    fn a_buffer_goes_along_to_another_rendition() {
+        let (from, mut left, mut entered) = (RenditionId(1), Clocks::default(), Clocks::default());
+        left.request(10, LEN, None, at(100));
+        left.handed(10, at(100));
+        left.request(11, LEN, None, at(100));
+        assert_eq!(left.hand_down(13, at(101)), None, "it does not follow");
+        assert_eq!(left.hand_down(11, at(101)), Some(at(102)), "the last one again");
+        let needed_at = left.hand_down(12, at(101)).expect("the next one");
+        assert_eq!(needed_at, at(104));
+        let inherited = Some(Inherited { from, needed_at });
+        assert_eq!(entered.request(12, LEN, inherited, at(101)), Need::At(at(104)));
+        entered.handed(12, at(101));
+        assert_eq!(entered.request(13, LEN, None, at(101)), Need::At(at(106)));
+        assert!(!entered.disinherit(RenditionId(2), 14, at(102)));
+        assert!(entered.disinherit(from, 14, at(102)), "the first player goes on");
+        assert_eq!(entered.request(13, LEN, None, at(102)), Need::At(at(102)));
+        assert_eq!(entered.request(14, LEN, None, at(102)), Need::At(at(104)));
+    }
+
+    #[test]
     fn players_are_bounded() {
         let mut clocks = Clocks::default();
         for i in 0..100 {
-            clocks.request(i * 10, LEN, at(i));
+            clocks.request(i * 10, LEN, None, at(i));
         }
         assert_eq!(clocks.players.len(), PLAYERS_MAX);
     }

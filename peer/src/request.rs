@@ -1,7 +1,8 @@
 //! Players' requests: bytes in order, as they come.
 
-use crate::clock::Need;
+use crate::clock::{Inherited, Need};
 use crate::engine::Engine;
+use crate::feed::Rendition;
 use crate::input::{ByteRange, OriginFailure, RequestId};
 use crate::object::{Cell, Object};
 use crate::origin::Origin;
@@ -69,19 +70,59 @@ impl Engine {
     /// When the player that asks for `object` needs it.
     fn note_need(&mut self, object: ObjectId, told: Option<Duration>, now: Instant) -> Need {
         let known = self.store.object(&object).and_then(|o| o.digest.as_ref()).map(|d| d.duration);
-        let rendition = self.rendition_mut(object.rendition);
+        let (id, msn) = (object.rendition, object.msn);
+        let inherited = self.inherited(id, msn, now);
+        let rendition = self.rendition_mut(id);
         let len = known.or(told).unwrap_or(rendition.segment_len);
-        rendition.clocks.request(object.msn, len, now)
+        let goes_on = rendition.clocks.knows(msn);
+        let need = rendition.clocks.request(msn, len, inherited, now);
+        if goes_on {
+            self.disinherit_heirs(id, msn, now);
+        }
+        need
+    }
+
+    /// What a player that asks for segment `msn` of a rendition brings from another one, if it is
+    /// new there.
+    fn inherited(&self, rendition: RenditionId, msn: u64, now: Instant) -> Option<Inherited> {
+        if self.renditions.get(&rendition).is_some_and(|state| state.clocks.knows(msn)) {
+            return None;
+        }
+        let others = self.renditions.iter().filter(|(id, _)| **id != rendition);
+        let from = |(id, state): (&RenditionId, &Rendition)| {
+            let needed_at = state.clocks.hand_down(msn, now)?;
+            Some(Inherited { from: *id, needed_at })
+        };
+        others.filter_map(from).min_by_key(|inherited| inherited.needed_at)
+    }
+
+    /// A player goes on in a rendition that it seemed to have left.
+    fn disinherit_heirs(&mut self, rendition: RenditionId, msn: u64, now: Instant) {
+        let others: Vec<_> =
+            self.renditions.keys().copied().filter(|id| *id != rendition).collect();
+        for other in others {
+            if self.rendition_mut(other).clocks.disinherit(rendition, msn, now) {
+                self.move_deadlines(other);
+            }
+        }
     }
 
     /// The player needs segment `msn` at `at`, and what it asked for after it accordingly.
-    pub(crate) fn on_playhead(&mut self, rendition: RenditionId, msn: u64, at: Instant) {
-        let Some(state) = self.renditions.get_mut(&rendition) else {
-            return;
-        };
-        if !state.clocks.playhead(msn, at) {
-            return;
-        }
+    pub(crate) fn on_playhead(
+        &mut self,
+        rendition: RenditionId,
+        msn: u64,
+        at: Instant,
+        now: Instant,
+    ) {
+        let state = self.rendition_mut(rendition);
+        let len = state.segment_len;
+        state.clocks.playhead(msn, at, len, now);
+        self.move_deadlines(rendition);
+    }
+
+    /// Players' clocks moved: what they wait for is needed at other instants.
+    fn move_deadlines(&mut self, rendition: RenditionId) {
         let asked: Vec<_> = self.requests.values().map(|request| request.object).collect();
         for object in asked {
             let needed = self.renditions.get(&rendition).and_then(|r| r.clocks.asked(object.msn));
