@@ -26,6 +26,11 @@ impl Variables {
         self.0.insert(name.to_owned(), value.to_owned());
     }
 
+    /// Takes over those of `other`.
+    pub fn extend(&mut self, other: &Self) {
+        self.0.extend(other.0.iter().map(|(name, value)| (name.clone(), value.clone())));
+    }
+
     /// `text`, which stands in `line`, with values in place of names.
     ///
     /// # Errors

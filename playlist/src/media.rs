@@ -31,6 +31,8 @@ pub struct MediaPlaylist {
     pub part_target: Option<Duration>,
     /// EXT-X-SKIP: how many segments before the first entry are left out.
     pub skipped: u64,
+    /// EXT-X-DEFINE:QUERYPARAM tags whose variables still stand in the lines.
+    pub query_params: Vec<String>,
     /// The segments.
     pub entries: Vec<Entry>,
     /// Parts after the last entry: of the segment that is still made.

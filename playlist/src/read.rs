@@ -24,8 +24,9 @@ use std::time::Duration;
 pub struct Context<'a> {
     /// The variables of the master playlist that named it (IMPORT).
     pub imports: Option<&'a Variables>,
-    /// The query of its URL, without the question mark (QUERYPARAM).
-    pub query: &'a str,
+    /// The query of its URL, without the question mark (QUERYPARAM). None: it is not known here,
+    /// and such names stay in the text; see [`MediaPlaylist::query_params`].
+    pub query: Option<&'a str>,
 }
 
 /// A playlist.
@@ -222,7 +223,12 @@ impl Reader<'_> {
             let value = self.context.imports.and_then(|imports| imports.value(name));
             self.variables.define(name, value.ok_or_else(|| missing(name))?);
         } else if let Some(name) = attributes.text("QUERYPARAM") {
-            let mut pairs = self.context.query.split('&').filter_map(|pair| pair.split_once('='));
+            let Some(query) = self.context.query else {
+                self.variables.define(name, &format!("{{${name}}}"));
+                self.media.query_params.push(tag.text.to_owned());
+                return Ok(());
+            };
+            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
             let value = pairs.find(|(key, _)| *key == name).map(|(_, value)| value);
             self.variables.define(name, value.ok_or_else(|| missing(name))?);
         } else {

@@ -125,7 +125,7 @@ fn a_master_playlist_has_variants_and_alternatives() {
 fn variables_come_from_the_master_playlist_and_the_query() {
     let mut imports = Variables::default();
     imports.define("base", "b");
-    let context = Context { imports: Some(&imports), query: "z=1&t=tok" };
+    let context = Context { imports: Some(&imports), query: Some("z=1&t=tok") };
     let text = "#EXTM3U\n#EXT-X-DEFINE:IMPORT=\"base\"\n#EXT-X-DEFINE:QUERYPARAM=\"t\"\n\
                 #EXT-X-KEY:METHOD=AES-128,URI=\"{$base}/k\"\n#EXTINF:1,{$no}\n{$base}/a.ts?{$t}\n";
     let Playlist::Media(playlist) = Playlist::parse(text.as_bytes(), context).unwrap() else {
@@ -137,6 +137,14 @@ fn variables_come_from_the_master_playlist_and_the_query() {
     assert_eq!(entry.tags, ["#EXTINF:1,{$no}"]);
     let missing = |line, name: &str| Err(PlaylistError::Variable { line, name: name.into() });
     assert_eq!(parse(text), missing(2, "base"));
+    let unknown = Context { imports: Some(&imports), query: None };
+    let Ok(Playlist::Media(playlist)) = Playlist::parse(text.as_bytes(), unknown) else {
+        panic!("a media playlist")
+    };
+    assert_eq!(playlist.entries[0].uri, "b/a.ts?{$t}");
+    assert_eq!(playlist.query_params, ["#EXT-X-DEFINE:QUERYPARAM=\"t\""]);
+    let lacking = Context { imports: Some(&imports), query: Some("z=1") };
+    assert_eq!(Playlist::parse(text.as_bytes(), lacking), missing(3, "t"));
     assert_eq!(parse("#EXTM3U\n#EXTINF:1,\n{$x}"), missing(3, "x"));
 }
 

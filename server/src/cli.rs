@@ -96,6 +96,8 @@ fn dev_layer() -> Result<Layer, ConfigError> {
     layer.streams = Some(vec![StreamConfig {
         name: "live".parse().expect("live is a stream name"),
         ingest_key: random_key(),
+        dvr_window: None,
+        dvr_bytes_max: None,
     }]);
     Ok(layer)
 }

@@ -8,7 +8,10 @@ mod value;
 
 pub(crate) use layer::Layer;
 pub use layer::{DemoConfig, IngestConfig, OriginConfig, ServerConfig, TrackerConfig};
-pub use value::{Count, IngestKey, Listen, Mib, Millis, OptionalPath, StreamConfig};
+pub use value::{
+    Bytes, Count, DvrWindow, IngestKey, Listen, Mib, Millis, OptionalDvr, OptionalPath,
+    StreamConfig,
+};
 
 use std::path::{Path, PathBuf};
 
@@ -83,6 +86,14 @@ impl Layer {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::Read { path: path.to_path_buf(), error })?;
         Self::from_toml(&text, path)
+    }
+}
+
+impl OriginConfig {
+    /// How far back the viewers of `stream` may go, and its share of the disk.
+    pub(crate) fn dvr(&self, stream: &StreamConfig) -> Option<(DvrWindow, Bytes)> {
+        let window = stream.dvr_window.unwrap_or(self.dvr_window).0?;
+        Some((window, stream.dvr_bytes_max.unwrap_or(self.dvr_bytes_max)))
     }
 }
 
@@ -161,6 +172,20 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_may_have_a_window_of_its_own() {
+        let config = Config::from_toml(
+            "origin.dvr_window = \"1h\"\nstreams = [{name = \"a\", ingest_key = \"1\"}, \
+             {name = \"b\", ingest_key = \"1\", dvr_window = \"\"}, \
+             {name = \"c\", ingest_key = \"1\", dvr_window = \"unlimited\", dvr_bytes_max = 9}]",
+        )
+        .unwrap();
+        let dvr: Vec<_> = config.streams.iter().map(|it| config.origin.dvr(it)).collect();
+        let hour = DvrWindow::Last(std::time::Duration::from_secs(3600));
+        let usual = Bytes(20 << 30);
+        assert_eq!(dvr, [Some((hour, usual)), None, Some((DvrWindow::Unlimited, Bytes(9)))]);
+    }
+
+    #[test]
     fn wrong_values_say_what_to_write() {
         for (text, says) in [
             ("[server]\nlisten = \"8080\"", "IP:PORT"),
@@ -178,6 +203,8 @@ mod tests {
                 "demo channel",
             ),
             ("[server]\nlisten = ", "line"),
+            ("[origin]\ndvr_window = \"2\"", "90min"),
+            ("streams = [{name = \"a\", ingest_key = \"1\", dvr_bytes_max = \"1 GB\"}]", "GiB"),
         ] {
             let message = error(text);
             assert!(message.contains(says), "{text}: {message}");

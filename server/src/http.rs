@@ -19,7 +19,7 @@ pub(crate) use ingest::IngestState;
 use crate::dashboard::Dashboard;
 use crate::metrics::Metrics;
 use crate::net::{Account, ListenerMeter};
-use crate::origin::Origin;
+use crate::origin::{Origin, UPLOAD_PATH};
 use crate::pages::Pages;
 use crate::sessions::SessionEntry;
 use axum::Router;
@@ -170,6 +170,7 @@ fn ingest_routes(shared: &Shared) -> Router {
     Router::new()
         .route("/ingest/{stream}/{*path}", any(ingest::by_header))
         .route("/publish/{key}/{stream}/{*path}", any(ingest::by_path))
+        .route(&format!("/{UPLOAD_PATH}"), any(ingest::by_query))
         .with_state(shared.clone())
 }
 

@@ -4,10 +4,14 @@
 //! digest is made once. It knows no HTTP and no viewer.
 
 mod encoder_playlist;
+mod encoders;
 mod files;
+mod journal;
+mod keys;
 mod load;
 pub(crate) mod object;
 mod publish;
+mod retention;
 mod signing;
 mod state;
 mod stream;
@@ -15,8 +19,11 @@ mod track;
 mod uploads;
 mod view;
 
+pub(crate) use encoder_playlist::UPLOAD_PATH;
+pub(crate) use encoders::BACKUP_DIR;
+pub(crate) use keys::KEY_BYTES_MAX;
 pub(crate) use publish::NewSegment;
-use state::RenditionState;
+use retention::Dvr;
 pub(crate) use state::{Header, Lines};
 pub(crate) use stream::{News, PushError, Stream, Taken};
 pub(crate) use view::Playlist;
@@ -43,17 +50,8 @@ pub(crate) struct Limits {
     renditions_max: usize,
     /// Pushed and not named yet: two of the largest bodies, one for each of two renditions.
     uploads_bytes_max: usize,
-}
-
-impl Limits {
-    /// How many segments the rendition's playlist shows.
-    fn window(&self, rendition: &RenditionState) -> usize {
-        let shown = match self.playlist_segments {
-            0 => rendition.header.window,
-            set => set,
-        };
-        shown.clamp(1, self.keep_segments / 2)
-    }
+    /// None: viewers see the live window alone.
+    dvr: Option<Dvr>,
 }
 
 /// All streams.
@@ -89,21 +87,24 @@ impl Origin {
             cache_bytes_max: config.origin.cache_mib_max.bytes(),
             renditions_max: config.origin.renditions_max.0,
             uploads_bytes_max: 2 * config.ingest.body_mib_max.bytes(),
+            dvr: None,
         };
-        let mut named: Vec<(StreamName, Option<IngestKey>)> = Vec::new();
+        let mut named: Vec<(StreamName, Option<IngestKey>, Option<Dvr>)> = Vec::new();
         for stream in &config.streams {
-            named.push((stream.name.clone(), Some(stream.ingest_key.clone())));
+            let dvr = config.origin.dvr(stream).map(Dvr::from);
+            named.push((stream.name.clone(), Some(stream.ingest_key.clone()), dvr));
         }
         if config.demo.channel {
-            named.push((DEMO_STREAM.parse().expect("demo is a stream name"), None));
+            named.push((DEMO_STREAM.parse().expect("demo is a stream name"), None, None));
         }
         let mut streams = BTreeMap::new();
-        for (name, key) in named {
+        for (name, key, dvr) in named {
             let dir = dir.join("streams").join(name.as_str());
+            let limits = Limits { dvr, ..limits.clone() };
             let loaded = load::load(&dir, &signer, &limits).map_err(failed)?;
             let identity = (name.clone(), key, dir);
             let signer = Arc::clone(&signer);
-            let stream = Stream::new(identity, signer, limits.clone(), loaded, news.clone());
+            let stream = Stream::new(identity, signer, limits, loaded, news.clone());
             streams.insert(name, Arc::new(stream));
         }
         Ok(Self { streams, signer, _lock: lock })

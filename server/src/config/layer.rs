@@ -3,7 +3,7 @@
 //! Rule: each key is named once, here, and its default and its manual once, in `shoal.toml`. In a
 //! layer every key may be absent; the first layer that has it gives its value.
 
-use super::value::{Count, Listen, Mib, Millis, OptionalPath, StreamConfig};
+use super::value::{Bytes, Count, Listen, Mib, Millis, OptionalDvr, OptionalPath, StreamConfig};
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -97,6 +97,15 @@ section! {
         /// Most renditions in a stream.
         #[arg(long, env = "SHOAL_ORIGIN_RENDITIONS_MAX", value_name = "N")]
         renditions_max: Count,
+        /// How far back viewers of a live stream may go.
+        #[arg(long, env = "SHOAL_ORIGIN_DVR_WINDOW", value_name = "DURATION")]
+        dvr_window: OptionalDvr,
+        /// Most bytes of segments on disk per stream with a dvr_window.
+        #[arg(long, env = "SHOAL_ORIGIN_DVR_BYTES_MAX", value_name = "SIZE")]
+        dvr_bytes_max: Bytes,
+        /// Directory of what is served on demand, one sub-folder each.
+        #[arg(long, env = "SHOAL_ORIGIN_VOD_DIR", value_name = "DIR")]
+        vod_dir: OptionalPath,
     }
 }
 

@@ -103,7 +103,67 @@ macro_rules! read_as_text {
     )* };
 }
 
-read_as_text!(Listen OptionalPath Millis Mib Count);
+/// How far back viewers of a live stream may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DvrWindow {
+    /// So much media.
+    Last(Duration),
+    /// To the beginning.
+    Unlimited,
+}
+
+impl FromStr for DvrWindow {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "unlimited" {
+            return Ok(Self::Unlimited);
+        }
+        match humantime::parse_duration(text) {
+            Ok(window) if window >= Duration::from_secs(1) => Ok(Self::Last(window)),
+            Ok(_) | Err(_) => {
+                Err(format!("`{text}` is no window: write `2h`, `90min` or `unlimited`"))
+            }
+        }
+    }
+}
+
+/// [`DvrWindow`], or none where the text is empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OptionalDvr(pub Option<DvrWindow>);
+
+impl FromStr for OptionalDvr {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() { Ok(Self(None)) } else { text.parse().map(|it| Self(Some(it))) }
+    }
+}
+
+/// A number of bytes, at least one, written with its unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bytes(pub u64);
+
+impl FromStr for Bytes {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no size: write it as in `500 MiB` or `20 GiB`");
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let shift = match text[digits..].trim() {
+            "" | "B" => 0,
+            "KiB" => 10,
+            "MiB" => 20,
+            "GiB" => 30,
+            "TiB" => 40,
+            _ => return Err(wrong()),
+        };
+        let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
+        match number.checked_mul(1 << shift) {
+            Some(bytes) if bytes > 0 => Ok(Self(bytes)),
+            Some(_) | None => Err(wrong()),
+        }
+    }
+}
+
+read_as_text!(Listen OptionalPath Millis Mib Count DvrWindow OptionalDvr Bytes);
 
 /// Reads a TOML string or integer as text.
 struct Text;
@@ -174,6 +234,12 @@ pub struct StreamConfig {
     pub name: StreamName,
     /// What an encoder must show.
     pub ingest_key: IngestKey,
+    /// How far back its viewers may go, if not as [origin] has it.
+    #[serde(default)]
+    pub dvr_window: Option<OptionalDvr>,
+    /// Disk for it, if not as [origin] has it.
+    #[serde(default)]
+    pub dvr_bytes_max: Option<Bytes>,
 }
 
 impl FromStr for StreamConfig {
@@ -183,7 +249,7 @@ impl FromStr for StreamConfig {
             .split_once('=')
             .ok_or_else(|| format!("`{text}` lacks its key: write NAME=KEY"))?;
         let name = name.parse().map_err(|error| format!("`{name}`: {error}"))?;
-        Ok(Self { name, ingest_key: key.parse()? })
+        Ok(Self { name, ingest_key: key.parse()?, dvr_window: None, dvr_bytes_max: None })
     }
 }
 
@@ -210,6 +276,19 @@ mod tests {
         assert!("a/b".parse::<IngestKey>().is_err());
         assert!("cam".parse::<StreamConfig>().unwrap_err().contains("NAME=KEY"));
         assert!(!format!("{key:?}").contains("secret"));
+    }
+
+    #[test]
+    fn windows_and_sizes() {
+        assert_eq!("2h".parse(), Ok(DvrWindow::Last(Duration::from_secs(7200))));
+        assert_eq!("unlimited".parse(), Ok(OptionalDvr(Some(DvrWindow::Unlimited))));
+        assert_eq!("".parse(), Ok(OptionalDvr(None)));
+        assert!("0s".parse::<DvrWindow>().unwrap_err().contains("`2h`"));
+        assert_eq!("20 GiB".parse(), Ok(Bytes(20 << 30)));
+        assert_eq!("7".parse(), Ok(Bytes(7)));
+        for wrong in ["", "0", "GiB", "1 GB", "-1", "99999999999 TiB"] {
+            assert!(wrong.parse::<Bytes>().unwrap_err().contains("`20 GiB`"), "{wrong}");
+        }
     }
 
     #[test]

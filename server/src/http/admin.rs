@@ -82,6 +82,7 @@ struct RenditionStatus {
     playlist: String,
     substreams: Option<u8>,
     last_msn: Option<u64>,
+    ended: bool,
 }
 
 #[derive(Serialize)]
@@ -120,6 +121,7 @@ fn stream_status(stream: &Stream, swarm: SwarmStatus, meters: &Meters) -> Stream
         playlist: rendition.info.playlist.clone(),
         substreams: rendition.substreams,
         last_msn: rendition.last_msn,
+        ended: rendition.ended,
     });
     let objects = view.traffic.iter().filter_map(|traffic| {
         Some(ObjectStatus {

@@ -75,8 +75,8 @@ impl CountedBody {
         let source = match object.cached() {
             Some(bytes) => Source::Memory(bytes.slice(index(first)?..index(last + 1)?)),
             None => {
-                let mut file = tokio::fs::File::open(&object.path).await?;
-                file.seek(io::SeekFrom::Start(first)).await?;
+                let mut file = tokio::fs::File::open(&object.at.path).await?;
+                file.seek(io::SeekFrom::Start(object.at.offset + first)).await?;
                 let pieces = ReaderStream::with_capacity(file.take(left), PIECE_BYTES);
                 Source::File(Box::pin(pieces))
             }

@@ -7,13 +7,16 @@ use super::Shared;
 use super::auth::keys_shown;
 use super::push_path::{BadPath, Kind, PushPath};
 use crate::config::{Config, IngestKey};
-use crate::origin::{PushError, Stream, Taken};
+use crate::origin::{BACKUP_DIR, KEY_BYTES_MAX, PushError, Stream, Taken};
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
+use flate2::read::MultiGzDecoder;
 use http_body_util::BodyExt;
+use serde::Deserialize;
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -73,6 +76,10 @@ enum Refusal {
     Empty,
     #[error("too many uploads at once (ingest.uploads_max)")]
     Busy,
+    #[error("the body is encoded as `{0}`; only gzip can be read")]
+    Encoding(String),
+    #[error("the body is no gzip")]
+    Gzip,
     #[error("{0}")]
     Push(#[from] PushError),
 }
@@ -93,6 +100,8 @@ impl Refusal {
             Self::Idle => (StatusCode::REQUEST_TIMEOUT, "ingest_idle"),
             Self::Aborted => (StatusCode::BAD_REQUEST, "ingest_aborted"),
             Self::Empty => (StatusCode::BAD_REQUEST, "ingest_empty"),
+            Self::Encoding(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "ingest_encoding"),
+            Self::Gzip => (StatusCode::BAD_REQUEST, "ingest_encoding"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "ingest_busy"),
             Self::Push(PushError::Store(_)) => (StatusCode::INSUFFICIENT_STORAGE, "ingest_store"),
             Self::Push(_) => (StatusCode::UNPROCESSABLE_ENTITY, "ingest_playlist"),
@@ -153,6 +162,38 @@ pub(super) async fn by_path(
     body: Body,
 ) -> Response {
     Push { shared, stream, path, keys: vec![key], method, headers }.answer(body).await
+}
+
+/// The query of an upload as YouTube has it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Upload {
+    /// The key.
+    #[serde(default)]
+    cid: String,
+    /// The path in the stream.
+    #[serde(default)]
+    file: String,
+    /// 1 from the second of two encoders.
+    #[serde(default)]
+    copy: u8,
+}
+
+/// `/http_upload_hls?cid=KEY&copy=0&file=PATH`: the key tells the stream.
+pub(super) async fn by_query(
+    State(shared): State<Shared>,
+    Query(Upload { cid, file, copy }): Query<Upload>,
+    method: Method,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let of = |stream: &&Arc<Stream>| stream.key.as_ref().is_some_and(|key| key.matches(&cid));
+    let stream = shared.origin.streams().find(of).map(|stream| stream.name.to_string());
+    let path = if copy == 1 { format!("{BACKUP_DIR}{file}") } else { file };
+    let push = |stream| Push { shared, stream, path, keys: vec![cid], method, headers };
+    match stream {
+        Some(stream) => push(stream).answer(body).await,
+        None => Refusal::Unauthorized.into_response(),
+    }
 }
 
 impl Push {
@@ -220,6 +261,11 @@ impl Push {
                 metrics.ingest_playlists.inc();
                 Ok(StatusCode::CREATED)
             }
+            Kind::Key => {
+                let key = self.read(body, KEY_BYTES_MAX).await?;
+                stream.push_key(&path.path, &key).await?;
+                Ok(StatusCode::CREATED)
+            }
             Kind::Media => {
                 let incoming = stream.begin_upload(&path.path);
                 let bytes = self.read(body, usize::MAX).await?;
@@ -235,10 +281,20 @@ impl Push {
         }
     }
 
-    /// The whole body.
+    /// The whole body, as it was before it was compressed.
     async fn read(&self, body: &mut PushBody, bytes_max: usize) -> Result<Bytes, Refusal> {
+        let bytes_max = bytes_max.min(self.shared.ingest.body_bytes_max);
+        let encoding = self.headers.get(header::CONTENT_ENCODING);
+        let encoding = encoding.map_or("", |value| value.to_str().unwrap_or("?")).trim();
+        match encoding.to_ascii_lowercase().as_str() {
+            "" | "identity" => self.read_raw(body, bytes_max).await,
+            "gzip" | "x-gzip" => gunzip(&self.read_raw(body, bytes_max).await?, bytes_max),
+            _ => Err(Refusal::Encoding(encoding.to_owned())),
+        }
+    }
+
+    async fn read_raw(&self, body: &mut PushBody, bytes_max: usize) -> Result<Bytes, Refusal> {
         let limits = &self.shared.ingest;
-        let bytes_max = bytes_max.min(limits.body_bytes_max);
         let announced = self.headers.get(header::CONTENT_LENGTH);
         let announced = announced.and_then(|len| len.to_str().ok()?.parse::<usize>().ok());
         if announced.is_some_and(|len| len > bytes_max) {
@@ -281,6 +337,14 @@ impl Push {
             }
         }));
     }
+}
+
+/// What `body` was before gzip, at most `bytes_max` of it.
+fn gunzip(body: &[u8], bytes_max: usize) -> Result<Bytes, Refusal> {
+    let mut out = Vec::new();
+    let mut decoder = MultiGzDecoder::new(body).take(bytes_max as u64 + 1);
+    decoder.read_to_end(&mut out).map_err(|_| Refusal::Gzip)?;
+    if out.len() > bytes_max { Err(Refusal::TooLarge(bytes_max)) } else { Ok(out.into()) }
 }
 
 /// Whether one of `keys` is `key`.

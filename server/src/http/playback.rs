@@ -13,6 +13,7 @@ use crate::origin::{Origin, Playlist, Stream};
 use axum::body::Body;
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use bytes::Bytes;
 use shoal_wire::SignedDigest;
 use std::sync::Arc;
 
@@ -54,7 +55,11 @@ impl Playback {
     ) -> Response<Body> {
         let mut response = Response::new(Body::empty());
         let out = response.headers_mut();
-        out.insert(header::ETAG, text(&playlist.etag));
+        let gzipped = if takes_gzip(headers) { playlist.gzipped() } else { None };
+        let gzip_etag = playlist.etag.replacen('"', "\"gz", 1);
+        let etag = if gzipped.is_some() { &gzip_etag } else { &playlist.etag };
+        out.insert(header::ETAG, text(etag));
+        out.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
         let age = playlist.max_age_s;
         let age = if age == 0 { "no-cache".to_owned() } else { format!("max-age={age}") };
         out.insert(header::CACHE_CONTROL, text(&age));
@@ -65,13 +70,29 @@ impl Playback {
             out.insert(TRACKER, text(&format!("{up}tracker")));
             out.insert(STREAM, text(stream.name.as_str()));
         }
-        if is_known(headers, &playlist.etag) {
+        if is_known(headers, etag) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return response;
         }
-        out.insert(header::CONTENT_LENGTH, playlist.text.len().into());
+        if gzipped.is_some() {
+            out.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        let body = gzipped.unwrap_or(playlist.text);
+        out.insert(header::CONTENT_LENGTH, body.len().into());
         let counted = Counted::Playlist(Arc::clone(&self.meter));
-        *response.body_mut() = Body::new(CountedBody::whole(playlist.text, counted));
+        *response.body_mut() = Body::new(CountedBody::whole(body, counted));
+        response
+    }
+
+    /// A decryption key, as it was pushed. Its encoder may change it under its name.
+    fn key(&self, key: Bytes) -> Response<Body> {
+        let mut response = Response::new(Body::empty());
+        let out = response.headers_mut();
+        out.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        out.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        out.insert(header::CONTENT_LENGTH, key.len().into());
+        let counted = Counted::Playlist(Arc::clone(&self.meter));
+        *response.body_mut() = Body::new(CountedBody::whole(key, counted));
         response
     }
 
@@ -161,10 +182,14 @@ pub(super) async fn serve(
     let file = path.rsplit('/').next().unwrap_or_default();
     if let Some(segment) = file.strip_suffix(DIGEST_SUFFIX) {
         let object = stream.view().objects.get(segment).cloned();
-        return match object.as_ref().and_then(|object| object.digest.as_ref()) {
-            Some(digest) => playback.digest(digest),
+        let id = object.filter(|it| it.shared).and_then(|it| it.traffic.object);
+        return match id.and_then(|id| stream.digest(id)) {
+            Some(digest) => playback.digest(&digest),
             None => not_found("no such segment, or it is not shared\n"),
         };
+    }
+    if let Some(key) = stream.view().keys.get(&path).cloned() {
+        return playback.key(key);
     }
     let object = stream.view().objects.get(file).cloned();
     match object {
@@ -180,6 +205,17 @@ pub(super) fn not_found(why: &'static str) -> Response<Body> {
     out.insert(header::CACHE_CONTROL, NOT_FOUND_CACHE);
     out.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     response
+}
+
+/// Whether the client reads gzip (RFC 9110, 12.5.3).
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+    accepted.unwrap_or_default().split(',').any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        let refused =
+            weight.trim().trim_start_matches("q=").trim_end_matches(['0', '.']).is_empty();
+        name.trim().eq_ignore_ascii_case("gzip") && (weight.is_empty() || !refused)
+    })
 }
 
 /// Whether the client has the representation with this entity tag (RFC 9110, 13.1.2).

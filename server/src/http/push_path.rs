@@ -16,6 +16,8 @@ pub(super) enum Kind {
     Playlist,
     /// A segment or an init section.
     Media,
+    /// A decryption key.
+    Key,
 }
 
 /// A path inside a stream.
@@ -31,7 +33,8 @@ pub(super) enum BadPath {
     #[error("the path is not one inside a stream")]
     Outside,
     #[error(
-        "the extension of `{0}` is not one of a playlist or a segment (.m3u8 .ts .m4s .mp4 .aac …)"
+        "the extension of `{0}` is not one of a playlist, a segment or a key (.m3u8 .ts .m4s .mp4 \
+         .aac .vtt .key …)"
     )]
     Extension(String),
 }
@@ -46,10 +49,12 @@ impl PushPath {
         if !inside {
             return Err(BadPath::Outside);
         }
-        if content_type(path).is_none() {
-            return Err(BadPath::Extension(path.to_owned()));
-        }
-        let kind = if extension(path) == Some("m3u8") { Kind::Playlist } else { Kind::Media };
+        let kind = match extension(path) {
+            Some("m3u8") => Kind::Playlist,
+            Some("key" | "bin") => Kind::Key,
+            Some(_) if content_type(path).is_some() => Kind::Media,
+            Some(_) | None => return Err(BadPath::Extension(path.to_owned())),
+        };
         Ok(Self { path: path.to_owned(), kind })
     }
 }
@@ -61,6 +66,7 @@ mod tests {
     #[test]
     fn paths_stay_inside() {
         assert_eq!(PushPath::parse("a/b.ts").map(|path| path.kind), Ok(Kind::Media));
+        assert_eq!(PushPath::parse("i.m3u8.key").map(|path| path.kind), Ok(Kind::Key));
         assert_eq!(PushPath::parse("i.m3u8").map(|path| path.kind), Ok(Kind::Playlist));
         for path in
             ["", "/a.ts", "../a.ts", "a/../b.ts", "a//b.ts", "a\\b.ts", "a\0.ts", "a/./b.ts"]

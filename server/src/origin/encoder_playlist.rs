@@ -1,20 +1,20 @@
-//! What an encoder's playlist says (RFC 8216, 4.3), segment by segment.
+//! What an encoder's playlist says, segment by segment, as names of uploads.
 //!
 //! Rule: lines that need no change are kept byte for byte. Tags that bind several segments (key,
 //! map) are kept with each segment that they bind, so that a segment's lines stand on their own.
-//! Low-latency tags are left out: what they name is not stored.
+//! Low-latency tags are left out: what they name is not stored. No viewer is shown an ingest key.
 
+pub(crate) use shoal_playlist::PlaylistError as ReadError;
+use shoal_playlist::{ByteRange, Context, Map, Playlist, UriRef, Variables};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
-
-/// Most lines of an encoder's playlist: a day of two-second segments with four lines each would be
-/// 172,800; live playlists have a few dozen.
-const LINES_MAX: usize = 20_000;
 
 /// A playlist as pushed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum EncoderPlaylist {
-    /// Names media playlists; kept as it is.
-    Master,
+    /// Names media playlists; as viewers are shown it.
+    Master(String),
     /// Names segments.
     Media(MediaPlaylist),
 }
@@ -26,12 +26,14 @@ pub(crate) struct MediaPlaylist {
     pub(crate) version: u32,
     /// EXT-X-TARGETDURATION, seconds.
     pub(crate) target_s: u64,
-    /// EXT-X-MEDIA-SEQUENCE: the encoder's number of the first entry.
+    /// The encoder's number of the first entry.
     pub(crate) first_seq: u64,
     /// EXT-X-INDEPENDENT-SEGMENTS.
     pub(crate) independent: bool,
     /// EXT-X-ENDLIST.
     pub(crate) ended: bool,
+    /// EXT-X-DEFINE lines that viewers need: of variables from their URL's query.
+    pub(crate) defines: Vec<String>,
     /// The segments.
     pub(crate) entries: Vec<Entry>,
 }
@@ -39,8 +41,8 @@ pub(crate) struct MediaPlaylist {
 /// One segment as an encoder's playlist names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// Path of its upload in the stream.
-    pub(crate) name: String,
+    /// Where its bytes are.
+    pub(crate) piece: Piece,
     /// EXTINF.
     pub(crate) duration: Duration,
     /// EXT-X-DISCONTINUITY stands before it.
@@ -55,181 +57,193 @@ pub(crate) struct Entry {
     pub(crate) tags: Vec<String>,
 }
 
-/// An EXT-X-MAP line.
+/// An upload, or a range of one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Piece {
+    /// Path of the upload in the stream.
+    pub(crate) name: String,
+    /// First byte and number of bytes, or all.
+    pub(crate) range: Option<(u64, u64)>,
+}
+
+impl Piece {
+    /// All of the upload `name`.
+    #[cfg(test)]
+    pub(crate) fn whole(name: &str) -> Self {
+        Self { name: name.to_owned(), range: None }
+    }
+
+    /// What it is known by: the name of the upload, with the range after a `#`.
+    pub(crate) fn key(&self) -> String {
+        match self.range {
+            None => self.name.clone(),
+            Some((offset, length)) => format!("{}#{length}@{offset}", self.name),
+        }
+    }
+}
+
+/// An EXT-X-MAP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MapTag {
-    /// Up to and with the quote before the URI.
-    before: String,
-    /// From the quote after the URI on.
-    after: String,
-    /// Path of the init section's upload in the stream.
-    pub(crate) name: String,
+    tag: Arc<Map>,
+    /// Where the init section is.
+    pub(crate) piece: Piece,
 }
 
 impl MapTag {
-    /// The line with another URI.
+    /// The line for a file that holds the init section and nothing else.
     pub(crate) fn with_uri(&self, uri: &str) -> String {
-        format!("{}{uri}{}", self.before, self.after)
+        self.tag.as_whole_file(uri)
     }
 }
 
 /// Why a pushed playlist is of no use. Each is a sentence for the encoder's log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PlaylistError {
-    #[error("the playlist is not UTF-8 text")]
-    Text,
-    #[error("the playlist does not begin with #EXTM3U")]
-    NoHeader,
-    #[error("line {0} of the playlist has a value that does not parse")]
-    Value(usize),
-    #[error("line {0}: segments that are byte ranges of one file cannot be pushed")]
-    ByteRange(usize),
-    #[error("line {0}: the segment has no EXTINF")]
-    NoDuration(usize),
+    #[error("{0}")]
+    Read(#[from] ReadError),
     #[error("line {0} names something outside of the stream")]
     Outside(usize),
-    #[error("the playlist has more than {LINES_MAX} lines")]
-    TooLong,
+    #[error("the playlist shows the ingest key to viewers: push names that are relative")]
+    ShowsKey,
+}
+
+/// Where a playlist was pushed to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    /// The stream's name.
+    pub(crate) stream: &'a str,
+    /// The playlist's path in it.
+    pub(crate) path: &'a str,
+    /// The path at which viewers find it.
+    pub(crate) shown: &'a str,
 }
 
 impl EncoderPlaylist {
-    /// Reads `text`, pushed to `path` in its stream.
-    pub(crate) fn parse(text: &[u8], path: &str) -> Result<Self, PlaylistError> {
-        let text = std::str::from_utf8(text).map_err(|_| PlaylistError::Text)?;
-        let mut lines = text.lines().map(str::trim_end).enumerate().map(|(i, line)| (i + 1, line));
-        let first = lines.next().map_or("", |(_, line)| line.trim_start_matches('\u{feff}'));
-        if first != "#EXTM3U" {
-            return Err(PlaylistError::NoHeader);
-        }
-        let mut reader = Reader { base: path, ..Reader::default() };
-        for (number, line) in lines {
-            if number > LINES_MAX {
-                return Err(PlaylistError::TooLong);
+    /// Reads `text`, pushed to `place`; `imports` are the variables of the stream's masters.
+    pub(crate) fn parse(
+        text: &[u8],
+        place: Place<'_>,
+        imports: &Variables,
+    ) -> Result<Self, PlaylistError> {
+        let context = Context { imports: Some(imports), query: None };
+        match Playlist::parse(text, context)? {
+            Playlist::Master(master) => {
+                let text = std::str::from_utf8(text).map_err(|_| ReadError::Text)?;
+                let text = place.reduce(text, &master.variables);
+                // The key may also be in a variable, or where no URI is expected.
+                let shown =
+                    text.contains("/publish/") && text.contains(&format!("/{}/", place.stream));
+                if shown { Err(PlaylistError::ShowsKey) } else { Ok(Self::Master(text)) }
             }
-            if line.starts_with("#EXT-X-STREAM-INF") || line.starts_with("#EXT-X-I-FRAME-STREAM") {
-                return Ok(Self::Master);
+            Playlist::Media(media) => place.media(media).map(Self::Media),
+        }
+    }
+}
+
+impl<'a> Place<'a> {
+    /// Of a playlist that viewers find where it was pushed to.
+    pub(crate) const fn new(stream: &'a str, path: &'a str) -> Self {
+        Self { stream, path, shown: path }
+    }
+
+    fn media(self, media: shoal_playlist::MediaPlaylist) -> Result<MediaPlaylist, PlaylistError> {
+        let none = Variables::default();
+        let line = |line: &str| self.reduce(line, &none);
+        let mut entries = Vec::with_capacity(media.entries.len());
+        for entry in media.entries {
+            let outside = || PlaylistError::Outside(entry.line);
+            let map = match entry.map {
+                Some(tag) => {
+                    let piece = self.piece(&tag.uri, tag.range).ok_or_else(outside)?;
+                    Some(MapTag { tag, piece })
+                }
+                None => None,
+            };
+            entries.push(Entry {
+                piece: self.piece(&entry.uri, entry.range).ok_or_else(outside)?,
+                duration: entry.duration,
+                discontinuity: entry.discontinuities > 0,
+                gap: entry.gap,
+                keys: entry.keys.iter().map(|key| line(&key.tag)).collect(),
+                map,
+                tags: entry.tags.iter().map(|tag| line(tag)).collect(),
+            });
+        }
+        Ok(MediaPlaylist {
+            version: media.version,
+            target_s: media.target_s,
+            first_seq: media.media_sequence.saturating_add(media.skipped),
+            independent: media.independent,
+            ended: media.ended,
+            defines: media.query_params,
+            entries,
+        })
+    }
+
+    fn piece(self, uri: &str, range: Option<ByteRange>) -> Option<Piece> {
+        let range = range.map(|range| (range.offset, range.length));
+        Some(Piece { name: self.resolve(uri)?, range })
+    }
+
+    /// The path in the stream that `uri` means, or none if it points outside.
+    fn resolve(self, uri: &str) -> Option<String> {
+        if let Some(path) = ours(uri, self.stream) {
+            return join("", path);
+        }
+        let path = uri.split(['?', '#']).next()?;
+        let outside = path.starts_with('/') || path.contains("://");
+        if outside { None } else { join(self.directory(), path) }
+    }
+
+    fn directory(self) -> &'a str {
+        self.path.rsplit_once('/').map_or("", |(directory, _)| directory)
+    }
+
+    /// `text` with each URI that points into this stream as viewers of the playlist need it: an
+    /// absolute one becomes relative, and a relative one changes where they find it elsewhere.
+    fn reduce(self, text: &str, variables: &Variables) -> String {
+        let up = "../".repeat(self.shown.matches('/').count());
+        shoal_playlist::rewrite(text, |uri: UriRef<'_>| {
+            let uri = variables.substitute(uri.text, uri.line).ok()?;
+            if let Some(path) = ours(&uri, self.stream) {
+                return Some(format!("{up}{path}"));
             }
-            reader.line(number, line)?;
-        }
-        Ok(Self::Media(reader.playlist))
+            let relative = !uri.starts_with('/') && !uri.split(['/', '?']).next()?.contains(':');
+            let moved = self.shown != self.path && relative && !uri.contains("{$");
+            moved.then(|| format!("{up}{}/{uri}", self.directory()))
+        })
     }
 }
 
-#[derive(Default)]
-struct Reader<'a> {
-    base: &'a str,
-    playlist: MediaPlaylist,
-    /// The segment whose URI line is still to come.
-    next: Entry,
-    timed: bool,
-    keyed: bool,
-}
-
-impl Reader<'_> {
-    fn line(&mut self, number: usize, line: &str) -> Result<(), PlaylistError> {
-        if line.is_empty() {
-            return Ok(());
-        }
-        if !line.starts_with('#') {
-            return self.uri(number, line);
-        }
-        let (tag, value) = line.split_once(':').unwrap_or((line, ""));
-        let whole = || value.trim().parse().map_err(|_| PlaylistError::Value(number));
-        let playlist = &mut self.playlist;
-        match tag {
-            "#EXT-X-VERSION" => {
-                playlist.version =
-                    value.trim().parse().map_err(|_| PlaylistError::Value(number))?;
-            }
-            "#EXT-X-TARGETDURATION" => playlist.target_s = whole()?,
-            "#EXT-X-MEDIA-SEQUENCE" => playlist.first_seq = whole()?,
-            "#EXT-X-INDEPENDENT-SEGMENTS" => playlist.independent = true,
-            "#EXT-X-ENDLIST" => playlist.ended = true,
-            "#EXT-X-DISCONTINUITY-SEQUENCE"
-            | "#EXT-X-PLAYLIST-TYPE"
-            | "#EXT-X-I-FRAMES-ONLY"
-            | "#EXT-X-START"
-            | "#EXT-X-ALLOW-CACHE"
-            | "#EXT-X-SERVER-CONTROL"
-            | "#EXT-X-PART-INF"
-            | "#EXT-X-PART"
-            | "#EXT-X-PRELOAD-HINT"
-            | "#EXT-X-RENDITION-REPORT"
-            | "#EXT-X-SKIP"
-            | "#EXT-X-DEFINE" => {}
-            "#EXT-X-BYTERANGE" => return Err(PlaylistError::ByteRange(number)),
-            "#EXT-X-DISCONTINUITY" => self.next.discontinuity = true,
-            "#EXT-X-GAP" => self.next.gap = true,
-            "#EXT-X-KEY" => self.key(line),
-            "#EXT-X-MAP" => self.next.map = Some(map_tag(line, self.base, number)?),
-            "#EXTINF" => self.duration(number, line, value)?,
-            _ => self.next.tags.push(line.to_owned()),
-        }
-        Ok(())
+/// The path in `stream` that an absolute URI means, if it is one that the encoder pushed to or that
+/// viewers are served from: `…/ingest/STREAM/PATH`, `…/publish/KEY/STREAM/PATH`,
+/// `…/live/STREAM/PATH`, or any whose query names a `file`.
+fn ours<'u>(uri: &'u str, stream: &str) -> Option<&'u str> {
+    let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+    if path.rsplit('/').next() == Some(UPLOAD_PATH) {
+        return query.split('&').find_map(|pair| pair.strip_prefix("file="));
     }
-
-    fn key(&mut self, line: &str) {
-        // Several key lines before one segment are the same key in several formats.
-        if !std::mem::replace(&mut self.keyed, true) {
-            self.next.keys.clear();
-        }
-        self.next.keys.push(line.to_owned());
-    }
-
-    fn duration(&mut self, number: usize, line: &str, value: &str) -> Result<(), PlaylistError> {
-        let seconds = value.split(',').next().unwrap_or_default().trim();
-        let seconds: f64 = seconds.parse().map_err(|_| PlaylistError::Value(number))?;
-        self.next.duration =
-            Duration::try_from_secs_f64(seconds).map_err(|_| PlaylistError::Value(number))?;
-        self.next.tags.push(line.to_owned());
-        self.timed = true;
-        Ok(())
-    }
-
-    fn uri(&mut self, number: usize, uri: &str) -> Result<(), PlaylistError> {
-        if !std::mem::take(&mut self.timed) {
-            return Err(PlaylistError::NoDuration(number));
-        }
-        self.next.name = resolve(self.base, uri).ok_or(PlaylistError::Outside(number))?;
-        self.keyed = false;
-        let carried =
-            Entry { keys: self.next.keys.clone(), map: self.next.map.clone(), ..Entry::default() };
-        self.playlist.entries.push(std::mem::replace(&mut self.next, carried));
-        Ok(())
-    }
-}
-
-fn map_tag(line: &str, base: &str, number: usize) -> Result<MapTag, PlaylistError> {
-    if line.contains("BYTERANGE=") {
-        return Err(PlaylistError::ByteRange(number));
-    }
-    let start = line.find("URI=\"").ok_or(PlaylistError::Value(number))? + "URI=\"".len();
-    let len = line[start..].find('"').ok_or(PlaylistError::Value(number))?;
-    let name = resolve(base, &line[start..start + len]).ok_or(PlaylistError::Outside(number))?;
-    let (before, after) = (line[..start].to_owned(), line[start + len..].to_owned());
-    Ok(MapTag { before, after, name })
-}
-
-/// The path in its stream that `uri` means in the playlist at `base`, or none if it points outside.
-///
-/// An absolute URI is the one that the encoder pushed to, `…/ingest/STREAM/PATH` or
-/// `…/publish/KEY/STREAM/PATH`.
-fn resolve(base: &str, uri: &str) -> Option<String> {
-    let uri = uri.split(['?', '#']).next()?;
-    let absolute = match uri.split_once("://") {
-        Some((_, rest)) => Some(rest.split_once('/')?.1),
-        None => uri.strip_prefix('/'),
+    let path = match path.split_once("://") {
+        Some((_, rest)) => rest.split_once('/')?.1,
+        None => path.strip_prefix('/')?,
     };
-    if let Some(path) = absolute {
-        let (prefix, rest) = path.split_once('/')?;
-        let parts = if prefix == "publish" { 3 } else { 2 };
-        return join("", rest.splitn(parts, '/').nth(parts - 1)?);
-    }
-    let directory = base.rsplit_once('/').map_or("", |(directory, _)| directory);
-    join(directory, uri)
+    let (face, rest) = path.split_once('/')?;
+    let rest = match face {
+        "publish" => rest.split_once('/')?.1,
+        "ingest" | "live" => rest,
+        _ => return None,
+    };
+    let (name, path) = rest.split_once('/')?;
+    (name == stream).then_some(path)
 }
 
+/// The last component of the path that takes uploads by query, as YouTube's does.
+pub(crate) const UPLOAD_PATH: &str = "http_upload_hls";
+
+/// `relative`, percent-decoded, from `directory` on; none outside of the stream.
 fn join(directory: &str, relative: &str) -> Option<String> {
+    let relative = decoded(relative)?;
     let mut parts: Vec<&str> = directory.split('/').filter(|part| !part.is_empty()).collect();
     for part in relative.split('/') {
         match part {
@@ -241,14 +255,55 @@ fn join(directory: &str, relative: &str) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("/"))
 }
 
+/// Percent-decoded (RFC 3986, 2.1): uploads are known by decoded paths.
+fn decoded(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let hex = |digit: Option<u8>| char::from(digit?).to_digit(16);
+        let mut ahead = bytes.clone();
+        if byte == b'%'
+            && let (Some(high), Some(low)) = (hex(ahead.next()), hex(ahead.next()))
+        {
+            out.push(u8::try_from(high * 16 + low).ok()?);
+            bytes = ahead;
+        } else {
+            out.push(byte);
+        }
+    }
+    String::from_utf8(out).ok()
+}
+
+/// The paths of media playlists that hold subtitles, in a master at `path`.
+pub(crate) fn subtitles(master: &str, place: Place<'_>) -> BTreeSet<String> {
+    let Ok(Playlist::Master(master)) = Playlist::parse(master.as_bytes(), Context::default())
+    else {
+        return BTreeSet::new();
+    };
+    let subtitles =
+        master.alternatives.iter().filter(|it| it.attributes.text("TYPE") == Some("SUBTITLES"));
+    subtitles.filter_map(|it| place.resolve(it.uri.as_deref()?)).collect()
+}
+
+/// Adds the variables of a master playlist to `variables`.
+pub(crate) fn variables(master: &str, variables: &mut Variables) {
+    if let Ok(Playlist::Master(master)) = Playlist::parse(master.as_bytes(), Context::default()) {
+        variables.extend(&master.variables);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn parse(text: &[u8], path: &str) -> Result<EncoderPlaylist, PlaylistError> {
+        EncoderPlaylist::parse(text, Place::new("cam", path), &Variables::default())
+    }
+
     fn media(text: &str, path: &str) -> MediaPlaylist {
-        match EncoderPlaylist::parse(text.as_bytes(), path).unwrap() {
+        match parse(text.as_bytes(), path).unwrap() {
             EncoderPlaylist::Media(playlist) => playlist,
-            EncoderPlaylist::Master => panic!("not a media playlist"),
+            EncoderPlaylist::Master(_) => panic!("not a media playlist"),
         }
     }
 
@@ -264,14 +319,15 @@ mod tests {
         assert_eq!((playlist.version, playlist.target_s, playlist.first_seq), (7, 4, 9));
         assert!(playlist.ended && !playlist.independent);
         let [a, b] = playlist.entries.as_slice() else { panic!("two segments") };
-        assert_eq!((a.name.as_str(), a.duration), ("hd/a.m4s", Duration::from_secs(4)));
+        assert_eq!((&a.piece, a.duration), (&Piece::whole("hd/a.m4s"), Duration::from_secs(4)));
         assert_eq!(a.tags, ["#EXTINF:4.0,", "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:00Z"]);
-        assert_eq!((b.name.as_str(), b.duration), ("hd/b.m4s", Duration::from_millis(1500)));
+        assert_eq!(b.piece.key(), "hd/b.m4s");
+        assert_eq!(b.duration, Duration::from_millis(1500));
         assert_eq!(b.tags, ["#EXT-X-CUE-OUT:30", "#EXTINF:1.5,title"]);
         assert!(b.discontinuity && !a.discontinuity);
         assert_eq!(a.keys, b.keys);
         let map = b.map.as_ref().unwrap();
-        assert_eq!(map.name, "hd/init.mp4");
+        assert_eq!(map.piece.name, "hd/init.mp4");
         assert_eq!(map.with_uri("0-1-init0.mp4"), "#EXT-X-MAP:URI=\"0-1-init0.mp4\",X=1");
     }
 
@@ -291,30 +347,103 @@ mod tests {
         for (base, uri, path) in [
             ("i.m3u8", "a.ts", Some("a.ts")),
             ("x/i.m3u8", "a.ts?x=/../y", Some("x/a.ts")),
-            ("x/i.m3u8", "../a.ts", Some("a.ts")),
+            ("x/i.m3u8", "../a%20b%2.ts", Some("a b%2.ts")),
             ("x/i.m3u8", "../../a.ts", None),
+            ("x/i.m3u8", "%2e%2e/%2e%2e/a.ts", None),
             ("i.m3u8", "/ingest/cam/d/a.ts", Some("d/a.ts")),
             ("i.m3u8", "http://h:1/publish/key/cam/d/a.ts", Some("d/a.ts")),
+            ("x/i.m3u8", "http_upload_hls?cid=k&file=a.ts", Some("a.ts")),
+            ("i.m3u8", "http://h:1/publish/key/other/d/a.ts", None),
+            ("i.m3u8", "http://h/a.ts", None),
             ("i.m3u8", "http://h", None),
         ] {
-            assert_eq!(resolve(base, uri).as_deref(), path, "{base} {uri}");
+            let place = Place::new("cam", base);
+            assert_eq!(place.resolve(uri).as_deref(), path, "{base} {uri}");
         }
     }
 
     #[test]
+    fn no_viewer_sees_where_it_was_pushed() {
+        let playlist = media(
+            "#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=\"http://h/publish/s3/cam/x/k.key\"\n\
+             #EXT-X-MAP:URI=\"/publish/s3/cam/x/init.mp4\"\n#EXTINF:1,\n\
+             http://h/publish/s3/cam/x/a.m4s\n#EXT-X-KEY:METHOD=AES-128,URI=\"https://drm/k\"\n\
+             #EXTINF:1,\nb.m4s\n",
+            "x/i.m3u8",
+        );
+        let [a, b] = playlist.entries.as_slice() else { panic!("two segments") };
+        assert_eq!(a.keys, ["#EXT-X-KEY:METHOD=AES-128,URI=\"../x/k.key\""]);
+        assert_eq!(b.keys, ["#EXT-X-KEY:METHOD=AES-128,URI=\"https://drm/k\""]);
+        assert_eq!(a.map.as_ref().unwrap().piece, Piece::whole("x/init.mp4"));
+        let master = "#EXTM3U\r\n#EXT-X-STREAM-INF:BANDWIDTH=1\r\nhttp://h/ingest/cam/x/i.m3u8\r\n\
+                      #EXT-X-STREAM-INF:BANDWIDTH=2\r\nhttp://cdn/y.m3u8";
+        let shown = master.replace("http://h/ingest/cam/x", "x");
+        assert_eq!(parse(master.as_bytes(), "m.m3u8"), Ok(EncoderPlaylist::Master(shown)));
+        let variable = "#EXTM3U\n#EXT-X-DEFINE:NAME=\"d\",VALUE=\"http://h/publish/s3/cam/x\"\n\
+                        #EXT-X-STREAM-INF:BANDWIDTH=1\n{$d}/i.m3u8\n";
+        assert_eq!(parse(variable.as_bytes(), "m.m3u8"), Err(PlaylistError::ShowsKey));
+    }
+
+    #[test]
+    fn keys_of_the_backup_stay_apart() {
+        let text = "#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=\"k.key\"\n#EXTINF:1,\na.ts\n\
+                    #EXT-X-KEY:METHOD=AES-128,URI=\"skd:k\"\n#EXTINF:1,\nb.ts\n";
+        let place = Place { stream: "cam", path: "backup/d/i.m3u8", shown: "d/i.m3u8" };
+        let Ok(EncoderPlaylist::Media(playlist)) =
+            EncoderPlaylist::parse(text.as_bytes(), place, &Variables::default())
+        else {
+            panic!("not a media playlist")
+        };
+        let [a, b] = playlist.entries.as_slice() else { panic!("two segments") };
+        assert_eq!(a.keys, ["#EXT-X-KEY:METHOD=AES-128,URI=\"../backup/d/k.key\""]);
+        assert_eq!(b.keys, ["#EXT-X-KEY:METHOD=AES-128,URI=\"skd:k\""]);
+        assert_eq!(a.piece, Piece::whole("backup/d/a.ts"));
+    }
+
+    #[test]
+    fn variables_are_put_in_but_those_of_the_viewers_query() {
+        let mut imports = Variables::default();
+        variables(
+            "#EXTM3U\n#EXT-X-DEFINE:NAME=\"d\",VALUE=\"x\"\n#EXT-X-STREAM-INF:A=1\ni",
+            &mut imports,
+        );
+        let text = "#EXTM3U\n#EXT-X-DEFINE:IMPORT=\"d\"\n#EXT-X-DEFINE:QUERYPARAM=\"t\"\n\
+                    #EXT-X-KEY:METHOD=AES-128,URI=\"{$d}/k?{$t}\"\n#EXTINF:1,\n{$d}/a.ts?{$t}\n";
+        let place = Place::new("cam", "i.m3u8");
+        let Ok(EncoderPlaylist::Media(playlist)) =
+            EncoderPlaylist::parse(text.as_bytes(), place, &imports)
+        else {
+            panic!("not a media playlist")
+        };
+        assert_eq!(playlist.entries[0].piece, Piece::whole("x/a.ts"));
+        assert_eq!(playlist.entries[0].keys, ["#EXT-X-KEY:METHOD=AES-128,URI=\"x/k?{$t}\""]);
+        assert_eq!(playlist.defines, ["#EXT-X-DEFINE:QUERYPARAM=\"t\""]);
+    }
+
+    #[test]
+    fn subtitles_are_known_by_their_attributes() {
+        let master = "#EXTM3U\n#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"s\",NAME=\"fr\",URI=\"s/fr.m3u8\"\n\
+                      #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"a\",NAME=\"fr\",URI=\"a/fr.m3u8\"\n\
+                      #EXT-X-STREAM-INF:BANDWIDTH=1,SUBTITLES=\"s\"\nv.m3u8\n";
+        let found = subtitles(master, Place::new("cam", "m/x.m3u8"));
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), ["m/s/fr.m3u8"]);
+    }
+
+    #[test]
     fn what_is_wrong_is_said() {
+        let value = |line, tag| PlaylistError::Read(ReadError::Value { line, tag });
         for (text, error) in [
-            (&b"\xff"[..], PlaylistError::Text),
-            (b"", PlaylistError::NoHeader),
-            (b"#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:x", PlaylistError::Value(2)),
-            (b"#EXTM3U\n#EXTINF:-1,\na.ts", PlaylistError::Value(2)),
-            (b"#EXTM3U\na.ts", PlaylistError::NoDuration(2)),
-            (b"#EXTM3U\n#EXTINF:1,\n#EXT-X-BYTERANGE:5\na.ts", PlaylistError::ByteRange(3)),
+            (&b"\xff"[..], ReadError::Text.into()),
+            (b"", ReadError::NoHeader.into()),
+            (b"#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:x", value(2, "-X-MEDIA-SEQUENCE")),
+            (b"#EXTM3U\n#EXTINF:-1,\na.ts", value(2, "INF")),
+            (b"#EXTM3U\na.ts", ReadError::NoDuration(2).into()),
             (b"#EXTM3U\n#EXTINF:1,\n../a.ts", PlaylistError::Outside(3)),
         ] {
-            assert_eq!(EncoderPlaylist::parse(text, "i.m3u8"), Err(error));
+            assert_eq!(parse(text, "i.m3u8"), Err(error));
         }
-        let master = b"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nhd.m3u8\n";
-        assert_eq!(EncoderPlaylist::parse(master, "m.m3u8"), Ok(EncoderPlaylist::Master));
+        let master = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nhd.m3u8\n";
+        let same = Ok(EncoderPlaylist::Master(master.into()));
+        assert_eq!(parse(master.as_bytes(), "m.m3u8"), same);
     }
 }

@@ -3,7 +3,7 @@
 //! Rule: an object never changes. What is counted of it are bytes handed to a socket.
 
 use bytes::Bytes;
-use shoal_wire::{ObjectId, SignedDigest};
+use shoal_wire::ObjectId;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,12 +14,21 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub(crate) struct StoredObject {
     /// Its name in URLs.
     pub(crate) file: String,
-    pub(crate) path: PathBuf,
+    pub(crate) at: Location,
     pub(crate) len: u64,
     pub(crate) etag: String,
-    pub(crate) digest: Option<Arc<SignedDigest>>,
+    /// Whether there is a digest of it, here or on the disk.
+    pub(crate) shared: bool,
     pub(crate) traffic: Arc<Traffic>,
     cached: RwLock<Option<Bytes>>,
+}
+
+/// Where an object's bytes are on the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Location {
+    pub(crate) path: PathBuf,
+    /// Its first byte in that file.
+    pub(crate) offset: u64,
 }
 
 /// What went out of one object.
@@ -47,23 +56,10 @@ impl Traffic {
 }
 
 impl StoredObject {
-    pub(crate) fn new(
-        path: PathBuf,
-        etag: String,
-        digest: Option<Arc<SignedDigest>>,
-        traffic: Traffic,
-    ) -> Self {
-        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let len = traffic.len;
-        Self {
-            file,
-            path,
-            len,
-            etag,
-            digest,
-            traffic: Arc::new(traffic),
-            cached: RwLock::default(),
-        }
+    pub(crate) fn new(file: &str, at: Location, etag: String, traffic: Traffic) -> Self {
+        let (file, len) = (file.to_owned(), traffic.len);
+        let shared = traffic.object.is_some() && is_shared(&file);
+        Self { file, at, len, etag, shared, traffic: Arc::new(traffic), cached: RwLock::default() }
     }
 
     /// Its bytes, while they are in memory.
@@ -115,7 +111,7 @@ pub(crate) fn extension(path: &str) -> Option<&str> {
 }
 
 /// The newest objects of a stream, whose bytes stay in memory up to a limit.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Cache {
     newest_last: VecDeque<(Arc<StoredObject>, usize)>,
     bytes: usize,
@@ -154,15 +150,15 @@ mod tests {
     #[test]
     fn the_cache_holds_the_newest() {
         let object = |name: &str| {
+            let at = Location { path: PathBuf::from(name), offset: 0 };
             let traffic = Traffic::new(None, 4, 0);
-            Arc::new(StoredObject::new(PathBuf::from(name), String::new(), None, traffic))
+            Arc::new(StoredObject::new(name, at, String::new(), traffic))
         };
-        let (a, b, c) = (object("d/a.ts"), object("b.ts"), object("c.ts"));
+        let (a, b, c) = (object("a.ts"), object("b.ts"), object("c.ts"));
         let mut cache = Cache::new(8);
         for object in [&a, &b, &c] {
             cache.insert(Arc::clone(object), Bytes::from_static(b"1234"));
         }
-        assert_eq!(a.file, "a.ts");
         assert!(a.cached().is_none() && b.cached().is_some() && c.cached().is_some());
         cache.remove(&b);
         assert_eq!(cache.bytes, 4);

@@ -3,14 +3,15 @@
 //! Rule: bytes and digest are on disk first, then the state that names them, then the playlist that
 //! shows them, then the tracker hears of it. If a step fails, nothing of the later ones happened.
 
-use super::object::{StoredObject, Traffic, etag, extension, is_shared};
-use super::state::{InitRecord, Lines, RenditionState, SegmentRecord};
+use super::object::{Location, StoredObject, Traffic, etag, extension, is_shared};
+use super::state::{InitRecord, Lines, RenditionState, SegmentRecord, Source};
 use super::stream::{News, Stream, Writer};
 use super::view::{Playlist, RenditionView};
-use super::{files, unix_ms};
+use super::{files, journal, unix_ms};
 use bytes::Bytes;
 use shoal_wire::tracker_message::RenditionInfo;
 use shoal_wire::{CHUNK_SIZE, DecodeError, Digest, ObjectId, SignedDigest};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub(crate) struct NewSegment {
     pub(crate) duration: Duration,
     /// Its lines, but for the URI.
     pub(crate) lines: Lines,
+    /// There are no bytes of it: it is shown with EXT-X-GAP, and nobody can fetch it.
+    pub(crate) gap: bool,
 }
 
 /// Why a segment was not published.
@@ -65,14 +68,20 @@ impl Stream {
             discontinuity_sequence: rendition.counters.discontinuities,
             published_unix_ms: unix_ms(),
             lines,
+            gap: segment.gap,
+            source: None,
         };
-        let shared = is_shared(&record.file);
+        let shared = !record.gap && is_shared(&record.file) && !writer.is_subtitles(index);
         let digest = if shared {
-            Some(Arc::new(self.sign(&self.digest(rendition, &record, &segment.bytes))?))
+            Some(Arc::new(self.sign(&self.describe(rendition, &record, &segment.bytes))?))
         } else {
             None
         };
-        let object = self.store(&record, &segment.bytes, digest.clone()).await?;
+        let mut object = None;
+        if !record.gap {
+            object = Some(self.store(&record, &segment.bytes, digest.as_deref()).await?);
+        }
+        journal::append(&self.dir, rendition.id, &record).await?;
         let before = {
             let rendition = &mut writer.state.renditions[index];
             let before = (rendition.counters, rendition.track.clone());
@@ -80,15 +89,18 @@ impl Stream {
             rendition.record(record, digest.as_deref());
             before
         };
-        let removed = self.trim(writer, index);
         if let Err(error) = self.save(writer, false).await {
             let rendition = &mut writer.state.renditions[index];
             (rendition.counters, rendition.track) = before;
-            rendition.segments.pop_back();
+            let unsaved = rendition.segments.pop_back();
+            rendition.bytes -= unsaved.map_or(0, |record| record.len);
             return Err(error.into());
         }
-        self.show(writer, index, Some((&object, segment.bytes)));
-        self.remove(writer, &removed).await;
+        if let Some(digest) = &digest {
+            self.view_mut().add_digest(digest, self.limits.keep_segments);
+        }
+        self.show(writer, index, object.as_ref().map(|object| (object, segment.bytes)));
+        self.trim(writer, index).await?;
         if let Some(digest) = digest {
             self.tell(News::Published { stream: self.name.clone(), digest }).await;
         }
@@ -120,7 +132,7 @@ impl Stream {
         files::replace(&self.digest_path(id), signed.encoded(), false).await?;
         writer.state.renditions[index].end = Some(id);
         self.save(writer, false).await?;
-        self.view_mut().digests.insert(id, Arc::clone(&signed));
+        self.view_mut().add_digest(&signed, self.limits.keep_segments);
         self.show(writer, index, None);
         tracing::info!(stream = %self.name, rendition = index, msn = id.msn, "the stream ended");
         self.tell(News::Published { stream: self.name.clone(), digest: signed }).await;
@@ -143,22 +155,23 @@ impl Stream {
             return Ok(init.file.clone());
         }
         let (id, epoch) = (rendition.id.0, rendition.epoch.0);
-        let extension = extension(pushed_as).unwrap_or("mp4");
+        let name = pushed_as.split('#').next().unwrap_or_default();
+        let extension = extension(name).unwrap_or("mp4");
         let file = format!("{id}-{epoch}-init{}.{extension}", rendition.inits_made);
         let path = self.objects_dir().join(&file);
         files::replace(&path, &bytes, false).await?;
         let len = bytes.len() as u64;
-        let traffic = Traffic::new(None, len, unix_ms());
-        let object = Arc::new(StoredObject::new(path, etag(&hash), None, traffic));
         rendition.inits_made += 1;
         let pushed_as = pushed_as.to_owned();
-        rendition.inits.push_back(InitRecord { file: file.clone(), pushed_as, len, hash });
+        let record = InitRecord { file: file.clone(), pushed_as, len, hash, source: None };
+        let object = Arc::new(record.stored(&self.objects_dir()));
+        rendition.inits.push_back(record);
         self.view_mut().add_object(&object);
         writer.cache.insert(object, bytes);
         Ok(file)
     }
 
-    fn digest(&self, rendition: &RenditionState, record: &SegmentRecord, bytes: &[u8]) -> Digest {
+    fn describe(&self, rendition: &RenditionState, record: &SegmentRecord, bytes: &[u8]) -> Digest {
         let byte_len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let chunk_size = Digest::chunk_size_for(byte_len);
         Digest {
@@ -188,35 +201,14 @@ impl Stream {
         &self,
         record: &SegmentRecord,
         bytes: &[u8],
-        digest: Option<Arc<SignedDigest>>,
+        digest: Option<&SignedDigest>,
     ) -> std::io::Result<Arc<StoredObject>> {
         let path = self.objects_dir().join(&record.file);
         files::replace(&path, bytes, false).await?;
-        if let Some(digest) = &digest {
+        if let Some(digest) = digest {
             files::replace(&self.digest_path(record.object), digest.encoded(), false).await?;
         }
-        Ok(Arc::new(record.stored(path, digest)))
-    }
-
-    /// Takes what is past the limit out of the state; the files to delete.
-    fn trim(&self, writer: &mut Writer, index: usize) -> Vec<String> {
-        let mut removed = Vec::new();
-        let rendition = &mut writer.state.renditions[index];
-        while rendition.segments.len() > self.limits.keep_segments {
-            removed.extend(rendition.segments.pop_front().map(|segment| segment.file));
-        }
-        let segments = &rendition.segments;
-        let used = |init: &InitRecord| {
-            let uri = format!("\"{}\"", init.file);
-            segments
-                .iter()
-                .any(|segment| segment.lines.map.as_ref().is_some_and(|map| map.contains(&uri)))
-        };
-        // The newest stays: a segment that names it may be on its way.
-        while rendition.inits.len() > 1 && !used(&rendition.inits[0]) {
-            removed.extend(rendition.inits.pop_front().map(|init| init.file));
-        }
-        removed
+        Ok(Arc::new(record.stored(&self.objects_dir(), digest.is_some())))
     }
 
     /// Makes the new state of rendition `index` visible, with its new object.
@@ -232,37 +224,38 @@ impl Stream {
             view.add_object(object);
             writer.cache.insert(Arc::clone(object), bytes);
         }
-        if let Some(text) = rendition.render(self.limits.window(rendition)) {
+        if let Some(text) = rendition.render(&self.limits.shown(rendition)) {
             let playlist = Playlist::new(text, rendition.header.target_s);
             view.playlists.insert(rendition.playlist.clone(), playlist);
         }
         view.epoch = writer.state.epoch.0;
         view.renditions = writer.state.renditions.iter().map(RenditionState::view).collect();
     }
-
-    async fn remove(&self, writer: &mut Writer, removed: &[String]) {
-        for file in removed {
-            let object = self.view_mut().remove_object(file);
-            let Some(object) = object else { continue };
-            writer.cache.remove(&object);
-            let mut paths = vec![object.path.clone()];
-            paths.extend(object.traffic.object.map(|id| self.digest_path(id)));
-            for path in paths {
-                // What cannot be deleted now is swept at the next start.
-                let _ = tokio::fs::remove_file(path).await;
-            }
-        }
-    }
 }
 
 impl SegmentRecord {
-    pub(super) fn stored(
-        &self,
-        path: std::path::PathBuf,
-        digest: Option<Arc<SignedDigest>>,
-    ) -> StoredObject {
+    /// As it is served; `objects` is the folder of our own files.
+    pub(super) fn stored(&self, objects: &Path, shared: bool) -> StoredObject {
         let traffic = Traffic::new(Some(self.object), self.len, self.published_unix_ms);
-        StoredObject::new(path, etag(&self.hash), digest, traffic)
+        let at = location(self.source.as_ref(), objects, &self.file);
+        let mut object = StoredObject::new(&self.file, at, etag(&self.hash), traffic);
+        object.shared &= shared;
+        object
+    }
+}
+
+impl InitRecord {
+    /// As it is served.
+    pub(super) fn stored(&self, objects: &Path) -> StoredObject {
+        let at = location(self.source.as_ref(), objects, &self.file);
+        StoredObject::new(&self.file, at, etag(&self.hash), Traffic::new(None, self.len, 0))
+    }
+}
+
+fn location(source: Option<&Source>, objects: &Path, file: &str) -> Location {
+    match source {
+        Some(source) => Location { path: source.path.clone(), offset: source.offset },
+        None => Location { path: objects.join(file), offset: 0 },
     }
 }
 
@@ -277,7 +270,9 @@ impl RenditionState {
             counters.ordinal += 1;
             counters.substreams = Some(digest.substreams);
         }
+        self.bytes += record.len;
         self.segments.push_back(record);
+        self.journal_lines += 1;
     }
 
     pub(super) fn view(&self) -> RenditionView {
@@ -285,6 +280,7 @@ impl RenditionState {
             info: RenditionInfo { rendition: self.id, playlist: self.playlist.clone() },
             substreams: self.counters.substreams,
             last_msn: self.segments.back().map(|segment| segment.object.msn),
+            ended: self.end.is_some(),
         }
     }
 }

@@ -4,10 +4,12 @@
 //! anybody. So after a crash no number is used twice, and no playlist goes back.
 
 use super::encoder_playlist::MediaPlaylist;
+use super::encoders::Encoder;
 use super::track::Track;
 use serde::{Deserialize, Serialize};
 use shoal_wire::{Epoch, ObjectId, RenditionId};
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// One stream.
@@ -34,8 +36,22 @@ pub(crate) struct RenditionState {
     pub(crate) end: Option<ObjectId>,
     pub(crate) inits: VecDeque<InitRecord>,
     pub(crate) inits_made: u64,
+    /// Kept in a file of its own, see `journal`.
+    #[serde(skip)]
     pub(crate) segments: VecDeque<SegmentRecord>,
     pub(crate) track: Track,
+    /// Whose track it is.
+    #[serde(default)]
+    pub(crate) encoder: Encoder,
+    /// Number of the oldest segment that is kept.
+    #[serde(default)]
+    pub(crate) kept_from: u64,
+    /// Lines in the file of segments.
+    #[serde(skip)]
+    pub(crate) journal_lines: usize,
+    /// Bytes of all segments.
+    #[serde(skip)]
+    pub(crate) bytes: u64,
 }
 
 /// What each publication moves on.
@@ -61,10 +77,13 @@ pub(crate) struct Header {
     pub(crate) independent: bool,
     /// Most segments that this life of the encoder showed at once.
     pub(crate) window: usize,
+    /// EXT-X-DEFINE lines that the segments' lines need.
+    #[serde(default)]
+    pub(crate) defines: Vec<String>,
 }
 
 /// A stored segment.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct SegmentRecord {
     pub(crate) object: ObjectId,
     /// Its name in URLs and on disk.
@@ -77,6 +96,19 @@ pub(crate) struct SegmentRecord {
     pub(crate) discontinuity_sequence: u64,
     pub(crate) published_unix_ms: u64,
     pub(crate) lines: Lines,
+    /// It is shown with EXT-X-GAP, and there is no such object.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) gap: bool,
+    /// Where its bytes are, if they are not in a file of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) source: Option<Source>,
+}
+
+/// A range of a file of the operator's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Source {
+    pub(crate) path: PathBuf,
+    pub(crate) offset: u64,
 }
 
 /// A stored init section.
@@ -88,6 +120,9 @@ pub(crate) struct InitRecord {
     pub(crate) pushed_as: String,
     pub(crate) len: u64,
     pub(crate) hash: String,
+    /// Where its bytes are, if they are not in a file of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) source: Option<Source>,
 }
 
 /// A segment's lines in the playlist.
@@ -143,7 +178,17 @@ impl RenditionState {
             inits_made: 0,
             segments: VecDeque::new(),
             track: Track::default(),
+            encoder: Encoder::Main,
+            kept_from: 0,
+            journal_lines: 0,
+            bytes: 0,
         }
+    }
+
+    /// Another encoder makes it from now on.
+    pub(crate) fn switch_to(&mut self, encoder: Encoder) {
+        self.encoder = encoder;
+        self.track = Track::default();
     }
 
     /// Takes over what the encoder's playlist says of itself.
@@ -156,13 +201,14 @@ impl RenditionState {
             target_s: playlist.target_s.max(longest).max(self.header.target_s),
             independent: playlist.independent,
             window: window.max(playlist.entries.len()),
+            defines: playlist.defines.clone(),
         };
     }
 
-    /// The media playlist of the newest `window` segments (RFC 8216, 4.3.3), or none without any.
-    pub(crate) fn render(&self, window: usize) -> Option<String> {
+    /// The media playlist of the newest segments (RFC 8216, 4.3.3), or none without any.
+    pub(crate) fn render(&self, shown: &Shown) -> Option<String> {
         use std::fmt::Write;
-        let skip = self.segments.len().saturating_sub(window);
+        let skip = self.segments.len().saturating_sub(shown.window);
         let first = self.segments.get(skip)?;
         let mut out = String::with_capacity(4096);
         let header = &self.header;
@@ -176,6 +222,10 @@ impl RenditionState {
             first.discontinuity_sequence
         )
         .expect("writing to a string cannot fail");
+        for line in shown.tag(self).iter().chain(&header.defines) {
+            out.push_str(line);
+            out.push('\n');
+        }
         if header.independent {
             out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
         }
@@ -188,6 +238,33 @@ impl RenditionState {
             out.push_str("#EXT-X-ENDLIST\n");
         }
         Some(out)
+    }
+}
+
+/// Seconds that a sliding playlist will hold; players pass over tags that they do not know.
+const WINDOW_TAG: &str = "#EXT-X-SHOAL-WINDOW";
+
+/// How much of a rendition its playlist shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shown {
+    /// The newest segments.
+    pub(crate) window: usize,
+    /// Whether viewers may go back in all that is kept, and how far that will be: none without end.
+    pub(crate) dvr: Option<Option<Duration>>,
+}
+
+impl Shown {
+    fn tag(&self, rendition: &RenditionState) -> Option<String> {
+        let dvr = self.dvr?;
+        if rendition.end.is_some() {
+            return Some("#EXT-X-PLAYLIST-TYPE:VOD".into());
+        }
+        match dvr {
+            None if rendition.kept_from == 0 => Some("#EXT-X-PLAYLIST-TYPE:EVENT".into()),
+            None => None,
+            // Viewers' agents let their own window slide as this one does.
+            Some(window) => Some(format!("{WINDOW_TAG}:{}", window.as_secs())),
+        }
     }
 }
 
@@ -234,6 +311,8 @@ mod tests {
             discontinuity_sequence,
             published_unix_ms: 0,
             lines,
+            gap: false,
+            source: None,
         }
     }
 
@@ -250,7 +329,9 @@ mod tests {
     #[test]
     fn keys_and_maps_are_repeated_only_when_they_change() {
         let mut rendition = RenditionState::new(RenditionId(0), "i.m3u8", Epoch(1));
-        assert_eq!(rendition.render(3), None);
+        let render =
+            |rendition: &RenditionState, window| rendition.render(&Shown { window, dvr: None });
+        assert_eq!(render(&rendition, 3), None);
         for (msn, key, discontinuity, sequence) in
             [(0, "#A", false, 0), (1, "#A", true, 0), (2, "#B", false, 1)]
         {
@@ -259,14 +340,14 @@ mod tests {
         }
         rendition.header.target_s = 2;
         assert_eq!(
-            rendition.render(2).unwrap(),
+            render(&rendition, 2).unwrap(),
             "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:1\n\
              #EXT-X-DISCONTINUITY-SEQUENCE:0\n#EXT-X-DISCONTINUITY\n#A\n#MAP\n#EXTINF:2,\n1.ts\n\
              #B\n#EXTINF:2,\n2.ts\n"
         );
-        assert!(rendition.render(1).unwrap().contains("DISCONTINUITY-SEQUENCE:1\n#B\n#MAP\n"));
+        assert!(render(&rendition, 1).unwrap().contains("DISCONTINUITY-SEQUENCE:1\n#B\n#MAP\n"));
         rendition.end = Some(ObjectId::segment(RenditionId(0), Epoch(1), 3));
-        assert!(rendition.render(9).unwrap().ends_with("2.ts\n#EXT-X-ENDLIST\n"));
+        assert!(render(&rendition, 9).unwrap().ends_with("2.ts\n#EXT-X-ENDLIST\n"));
     }
 
     #[test]

@@ -3,21 +3,25 @@
 //! Rule: one writer at a time, and the writer alone changes numbers and files. It knows neither
 //! HTTP nor viewers; news for the tracker go into a bounded queue.
 
-use super::encoder_playlist::{EncoderPlaylist, Entry, PlaylistError};
+use super::encoder_playlist::{self, EncoderPlaylist, Entry, Piece, Place, PlaylistError};
+use super::encoders::{Encoder, Heard, keep_newest};
+use super::keys::Keys;
 use super::object::Cache;
 use super::publish::{NewSegment, PublishError};
 use super::state::{Lines, StreamState};
 use super::track::{Step, Verdict};
-use super::uploads::{Upload, Uploads};
+use super::uploads::Uploads;
 use super::view::{Playlist, View};
-use super::{Limits, files};
+use super::{Limits, files, load};
 use crate::config::IngestKey;
 use bytes::Bytes;
+use shoal_playlist::Variables;
 use shoal_wire::tracker_message::RenditionInfo;
 use shoal_wire::{ObjectId, OriginSigner, SignedDigest, StreamName};
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// Most master playlists in a stream: one per way of grouping its renditions, with room.
@@ -55,10 +59,54 @@ impl std::ops::Deref for Signer {
 }
 
 /// What only the writer sees.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Writer {
     pub(crate) state: StreamState,
     pub(crate) cache: Cache,
+    pub(crate) keys: Keys,
+    /// Paths of media playlists that hold subtitles: those are not shared.
+    subtitles: BTreeSet<String>,
+    /// Variables of the master playlists.
+    variables: Variables,
+    /// By rendition.
+    heard: HashMap<usize, Heard>,
+    /// Media to be deleted before the log says again that the disk's share is used up.
+    pub(crate) full_said: Duration,
+}
+
+impl Writer {
+    pub(super) fn new(state: StreamState, cache: Cache, keys: Keys) -> Self {
+        let mut writer = Self { state, cache, keys, ..Self::default() };
+        writer.read_masters();
+        writer
+    }
+
+    /// Whether the playlist of rendition `index` holds subtitles, as a master playlist says.
+    pub(super) fn is_subtitles(&self, index: usize) -> bool {
+        self.subtitles.contains(&self.state.renditions[index].playlist)
+    }
+
+    /// For how long the encoder of rendition `index` has been silent, if the other one, which pushed
+    /// a playlist just now, is to take over.
+    fn takes_over(&mut self, index: usize, now: Instant) -> Option<Duration> {
+        let rendition = &self.state.renditions[index];
+        if rendition.counters.next_msn == 0 && !rendition.track.is_waiting() {
+            return Some(Duration::MAX);
+        }
+        let target = Duration::from_secs(rendition.header.target_s.max(1));
+        let heard = self.heard.entry(index).or_insert_with(|| Heard::new(now));
+        heard.standby(target, rendition.end.is_some(), now)
+    }
+
+    /// Takes over what the master playlists say of the others.
+    fn read_masters(&mut self) {
+        (self.subtitles, self.variables) = (BTreeSet::new(), Variables::default());
+        for (path, text) in &self.state.masters {
+            let place = Place::new("", path);
+            self.subtitles.extend(encoder_playlist::subtitles(text, place));
+            encoder_playlist::variables(text, &mut self.variables);
+        }
+    }
 }
 
 /// What the tracker is told.
@@ -138,6 +186,12 @@ impl Stream {
         self.objects_dir().join(format!("{}.digest", object.file_stem()))
     }
 
+    /// The digest of `object`: in memory while it is new, else from the disk.
+    pub(crate) fn digest(&self, object: ObjectId) -> Option<Arc<SignedDigest>> {
+        let new = self.view().digests.get(&object).cloned();
+        new.or_else(|| load::load_digest(&self.objects_dir(), object, &self.signer))
+    }
+
     fn uploads(&self) -> MutexGuard<'_, Uploads> {
         self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -191,12 +245,32 @@ impl Stream {
 
     /// A playlist is pushed to `path`.
     pub(crate) async fn push_playlist(&self, path: &str, text: &[u8]) -> Result<(), PushError> {
-        let playlist = match EncoderPlaylist::parse(text, path)? {
-            EncoderPlaylist::Media(playlist) => playlist,
-            EncoderPlaylist::Master => return self.push_master(path, text).await,
-        };
         let mut writer = self.writer.lock().await;
-        let index = self.rendition(&mut writer, path).await?;
+        let (encoder, shown) = Encoder::of(path);
+        let place = Place { stream: self.name.as_str(), path, shown };
+        let mut playlist = match EncoderPlaylist::parse(text, place, &writer.variables)? {
+            EncoderPlaylist::Media(playlist) => playlist,
+            EncoderPlaylist::Master(text) => {
+                // What the first encoder says of the renditions stands.
+                let known = writer.state.masters.contains_key(shown);
+                if encoder == Encoder::Backup && known {
+                    return Ok(());
+                }
+                return self.push_master(writer, shown, text).await;
+            }
+        };
+        let index = self.rendition(&mut writer, shown).await?;
+        let now = Instant::now();
+        if writer.state.renditions[index].encoder != encoder {
+            match writer.takes_over(index, now) {
+                Some(silence) => keep_newest(&mut playlist, silence),
+                None => return Ok(()),
+            }
+            writer.state.renditions[index].switch_to(encoder);
+            tracing::warn!(stream = %self.name, rendition = index, ?encoder, "the other encoder is \
+                silent; this one takes over");
+            self.restart(&mut writer, index).await?;
+        }
         let verdict = {
             let rendition = &mut writer.state.renditions[index];
             let header = playlist.clone();
@@ -204,6 +278,9 @@ impl Stream {
             rendition.header_from(&header, verdict == Verdict::Restarts);
             verdict
         };
+        if verdict != Verdict::Known {
+            writer.heard.entry(index).or_insert_with(|| Heard::new(now)).active(now);
+        }
         let resumed = verdict == Verdict::Continues && writer.state.renditions[index].end.is_some();
         if verdict == Verdict::Restarts || resumed {
             self.restart(&mut writer, index).await?;
@@ -235,14 +312,18 @@ impl Stream {
         Ok(index)
     }
 
-    async fn push_master(&self, path: &str, text: &[u8]) -> Result<(), PushError> {
-        let text = String::from_utf8(text.to_vec()).map_err(|_| PlaylistError::Text)?;
-        let mut writer = self.writer.lock().await;
+    async fn push_master(
+        &self,
+        mut writer: tokio::sync::MutexGuard<'_, Writer>,
+        path: &str,
+        text: String,
+    ) -> Result<(), PushError> {
         let masters = &mut writer.state.masters;
         if masters.len() >= MASTERS_MAX && !masters.contains_key(path) {
             return Err(PushError::Masters);
         }
         masters.insert(path.to_owned(), text.clone());
+        writer.read_masters();
         self.save(&writer, false).await.map_err(PublishError::from)?;
         self.view_mut().playlists.insert(path.to_owned(), Playlist::new(text, MASTER_TARGET_S));
         Ok(())
@@ -288,12 +369,17 @@ impl Stream {
         index: usize,
         entry: Entry,
     ) -> Result<(), PushError> {
-        let Some(upload) = self.uploads().peek(&entry.name).cloned() else { return Ok(()) };
-        let map = match &entry.map {
-            Some(tag) => match self.init_section(writer, index, &tag.name).await? {
+        let upload = if entry.gap {
+            Some((Bytes::new(), blake3::hash(&[])))
+        } else {
+            self.uploads().piece(&entry.piece)
+        };
+        let Some((bytes, hash)) = upload else { return Ok(()) };
+        let map = match entry.map.as_ref().filter(|_| !entry.gap) {
+            Some(tag) => match self.init_section(writer, index, &tag.piece).await? {
                 Some(file) => Some(tag.with_uri(&file)),
                 None => {
-                    tracing::warn!(stream = %self.name, init = tag.name, "the init section that the \
+                    tracing::warn!(stream = %self.name, init = tag.piece.name, "the init section that the \
                         playlist names was not pushed; its segment is left out");
                     writer.state.renditions[index].track.give_up();
                     return Ok(());
@@ -301,30 +387,25 @@ impl Stream {
             },
             None => None,
         };
-        let Entry { name, duration, discontinuity, keys, tags, .. } = entry;
+        let Entry { piece, duration, discontinuity, keys, mut tags, gap, .. } = entry;
+        if gap {
+            tags.push("#EXT-X-GAP".into());
+        }
         let lines = Lines { discontinuity, keys, map, tags, uri: String::new() };
-        let Upload { bytes, hash, .. } = upload;
-        let segment = NewSegment { bytes, hash, name: name.clone(), duration, lines };
+        let name = piece.name.clone();
+        let segment = NewSegment { bytes, hash, name, duration, lines, gap };
         match self.publish(writer, index, segment).await {
             Ok(_) => {
-                self.forget_upload(&name, &hash);
+                self.uploads().used(&piece, &hash, Instant::now());
                 Ok(())
             }
             Err(error @ PublishError::Store(_)) => Err(error.into()),
             Err(error @ PublishError::Digest(_)) => {
                 tracing::warn!(stream = %self.name, %error, "a segment is left out");
                 writer.state.renditions[index].track.give_up();
-                self.forget_upload(&name, &hash);
+                self.uploads().used(&piece, &hash, Instant::now());
                 Ok(())
             }
-        }
-    }
-
-    fn forget_upload(&self, name: &str, hash: &blake3::Hash) {
-        let mut uploads = self.uploads();
-        // A later body of that name stays: it is another segment's.
-        if uploads.peek(name).is_some_and(|upload| upload.hash == *hash) {
-            uploads.remove(name);
         }
     }
 
@@ -332,14 +413,15 @@ impl Stream {
         &self,
         writer: &mut Writer,
         index: usize,
-        name: &str,
+        piece: &Piece,
     ) -> Result<Option<String>, PushError> {
-        let upload = self.uploads().peek(name).cloned();
-        if let Some(Upload { bytes, hash, .. }) = upload {
-            return Ok(Some(self.publish_init(writer, index, name, bytes, &hash).await?));
+        let key = piece.key();
+        let upload = self.uploads().piece(piece);
+        if let Some((bytes, hash)) = upload {
+            return Ok(Some(self.publish_init(writer, index, &key, bytes, &hash).await?));
         }
         let inits = &writer.state.renditions[index].inits;
-        Ok(inits.iter().rev().find(|init| init.pushed_as == name).map(|init| init.file.clone()))
+        Ok(inits.iter().rev().find(|init| init.pushed_as == key).map(|init| init.file.clone()))
     }
 
     /// Publishes a segment that no encoder pushed, into the rendition at `playlist`, in real time.

@@ -44,7 +44,9 @@ pub(crate) struct Track {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Known {
     seq: u64,
+    /// The key of its piece.
     name: String,
+    /// Empty where other bytes cannot be told: of a gap, and of a range of a file that may grow.
     hash: String,
 }
 
@@ -134,19 +136,19 @@ impl Track {
 
     /// What can be done now.
     pub(crate) fn step(&mut self, uploads: &Uploads, now: Instant) -> Step {
-        let ready = |waiting: &Waiting| uploads.peek(&waiting.entry.name).is_some();
+        let ready = |waiting: &Waiting| waiting.entry.gap || uploads.has(&waiting.entry.piece);
         let Some(front) = self.waiting.front() else {
             return if self.ended { Step::End } else { Step::Wait };
         };
-        if !front.entry.gap && ready(front) {
+        if ready(front) {
             let mut entry = Box::new(front.entry.clone());
             entry.discontinuity |= self.discontinuity_due;
             return Step::Publish { entry };
         }
         let waited = now.saturating_duration_since(front.named_at);
-        let lost = waited >= MISSING_WAIT && !uploads.is_coming(&front.entry.name);
+        let lost = waited >= MISSING_WAIT && !uploads.is_coming(&front.entry.piece.name);
         let overdue = self.waiting.len() > WAITING_MAX;
-        if front.entry.gap || overdue || (lost && self.waiting.iter().skip(1).any(ready)) {
+        if overdue || (lost && self.waiting.iter().skip(1).any(ready)) {
             self.give_up();
             return Step::GaveUp;
         }
@@ -157,7 +159,9 @@ impl Track {
     pub(crate) fn published(&mut self, hash: &blake3::Hash, keep: usize) {
         let Some(Waiting { seq, entry, .. }) = self.waiting.pop_front() else { return };
         self.discontinuity_due = false;
-        self.known.push_back(Known { seq, name: entry.name, hash: hash.to_hex().to_string() });
+        let comparable = !entry.gap && entry.piece.range.is_none();
+        let hash = if comparable { hash.to_hex().to_string() } else { String::new() };
+        self.known.push_back(Known { seq, name: entry.piece.key(), hash });
         while self.known.len() > keep {
             self.known.pop_front();
         }
@@ -194,15 +198,17 @@ impl Track {
         (playlist.first_seq..).zip(&playlist.entries).any(|(seq, entry)| {
             let named = self.waiting.iter().find(|waiting| waiting.seq == seq);
             if let Some(waiting) = named {
-                return waiting.entry.name != entry.name;
+                return waiting.entry.piece != entry.piece;
             }
             let Some(known) = self.known.iter().find(|known| known.seq == seq) else {
                 return false;
             };
             let replaced = |known: &Known| {
-                uploads.peek(&known.name).is_some_and(|upload| *upload.hash.to_hex() != *known.hash)
+                let now = uploads.peek(&entry.piece.name);
+                !known.hash.is_empty()
+                    && now.is_some_and(|upload| *upload.hash.to_hex() != *known.hash)
             };
-            known.name != entry.name || replaced(known)
+            known.name != entry.piece.key() || replaced(known)
         })
     }
 

@@ -1,5 +1,6 @@
 //! Traces of playlists and uploads, and what they must mean.
 
+use super::super::encoder_playlist::Piece;
 use super::*;
 use bytes::Bytes;
 
@@ -21,8 +22,10 @@ impl Encoder {
     }
 
     fn list(&mut self, first_seq: u64, names: &[&str]) -> Verdict {
-        let entries =
-            names.iter().map(|name| Entry { name: (*name).into(), ..Entry::default() }).collect();
+        let entries = names
+            .iter()
+            .map(|name| Entry { piece: Piece::whole(name), ..Entry::default() })
+            .collect();
         let playlist = MediaPlaylist { first_seq, entries, ..MediaPlaylist::default() };
         self.track.playlist(playlist, &self.uploads, self.now)
     }
@@ -33,12 +36,12 @@ impl Encoder {
         for _ in 0..1000 {
             match self.track.step(&self.uploads, self.now) {
                 Step::Publish { entry } => {
-                    let upload = self.uploads.remove(&entry.name).unwrap();
+                    let upload = self.uploads.remove(&entry.piece.name).unwrap();
                     self.track.published(&upload.hash, 60);
                     out.push(format!(
                         "{}{}",
                         if entry.discontinuity { "!" } else { "" },
-                        entry.name
+                        entry.piece.name
                     ));
                 }
                 Step::GaveUp => {}
@@ -157,7 +160,7 @@ fn what_does_not_come_is_given_up_once_a_later_one_is_there() {
 }
 
 #[test]
-fn a_gap_and_a_hole_in_the_numbers_are_discontinuities() {
+fn a_hole_in_the_numbers_is_a_discontinuity() {
     let mut e = Encoder::new();
     e.put("0", "a");
     e.list(0, &["0"]);
@@ -170,7 +173,7 @@ fn a_gap_and_a_hole_in_the_numbers_are_discontinuities() {
 #[test]
 fn the_end_comes_after_the_last_segment() {
     let mut e = Encoder::new();
-    let entry = Entry { name: "0".into(), ..Entry::default() };
+    let entry = Entry { piece: Piece::whole("0"), ..Entry::default() };
     let playlist = MediaPlaylist { ended: true, entries: vec![entry], ..MediaPlaylist::default() };
     e.track.playlist(playlist, &e.uploads, e.now);
     assert!(e.publish().is_empty());
@@ -191,4 +194,50 @@ fn it_goes_on_where_it_was_saved() {
     assert_eq!(e.publish(), ["1"]);
     e.put("1", "z");
     assert_eq!(e.list(0, &["0", "1"]), Verdict::Restarts);
+}
+
+#[test]
+fn a_gap_needs_no_bytes_and_no_discontinuity() {
+    let mut e = Encoder::new();
+    let entry = |name, gap| Entry { piece: Piece::whole(name), gap, ..Entry::default() };
+    let entries = vec![entry("0", false), entry("1", true), entry("2", false)];
+    let playlist = MediaPlaylist { entries, ..MediaPlaylist::default() };
+    e.put("0", "a");
+    e.track.playlist(playlist.clone(), &e.uploads, e.now);
+    let step = |e: &Encoder| match e.track.clone().step(&e.uploads, e.now) {
+        Step::Publish { entry } => Some((entry.piece.name, entry.gap, entry.discontinuity)),
+        Step::GaveUp | Step::End | Step::Wait => None,
+    };
+    assert_eq!(step(&e), Some(("0".into(), false, false)));
+    e.track.published(&blake3::hash(b"a"), 60);
+    assert_eq!(step(&e), Some(("1".into(), true, false)));
+    e.track.published(&blake3::hash(b""), 60);
+    assert_eq!(step(&e), None, "the next one is not there yet");
+    e.put("1", "late");
+    assert_eq!(e.track.playlist(playlist, &e.uploads, e.now), Verdict::Known, "it stays a gap");
+    e.put("2", "c");
+    assert_eq!(step(&e), Some(("2".into(), false, false)));
+}
+
+#[test]
+fn ranges_of_one_file_are_told_apart() {
+    let mut e = Encoder::new();
+    let entry =
+        |range| Entry { piece: Piece { name: "f".into(), range: Some(range) }, ..Entry::default() };
+    let list = |e: &mut Encoder, first_seq, ranges: &[(u64, u64)]| {
+        let entries = ranges.iter().map(|range| entry(*range)).collect();
+        let playlist = MediaPlaylist { first_seq, entries, ..MediaPlaylist::default() };
+        e.track.playlist(playlist, &e.uploads, e.now)
+    };
+    e.put("f", "0123456789");
+    list(&mut e, 0, &[(0, 4), (4, 4), (8, 4)]);
+    for _ in 0..2 {
+        let Step::Publish { entry } = e.track.step(&e.uploads, e.now) else { panic!("is ready") };
+        e.track.published(&e.uploads.piece(&entry.piece).unwrap().1, 60);
+    }
+    assert_eq!(e.track.step(&e.uploads, e.now), Step::Wait, "the file is too short");
+    e.put("f", "0123456789ab");
+    assert_eq!(list(&mut e, 0, &[(0, 4), (4, 4), (8, 4)]), Verdict::Known, "it only grew");
+    assert!(matches!(e.track.step(&e.uploads, e.now), Step::Publish { .. }));
+    assert_eq!(list(&mut e, 0, &[(0, 5)]), Verdict::Restarts);
 }

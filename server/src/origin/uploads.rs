@@ -3,6 +3,7 @@
 //! Rule: bounded in bytes and in age; what an encoder never names is forgotten. An upload is here
 //! only when its whole body has come; while it comes, only its name is.
 
+use super::encoder_playlist::Piece;
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -73,6 +74,33 @@ impl Uploads {
         self.by_name.get(name)
     }
 
+    /// Whether all bytes of `piece` are here.
+    pub(crate) fn has(&self, piece: &Piece) -> bool {
+        self.by_name.get(&piece.name).is_some_and(|upload| upload.slice(piece).is_some())
+    }
+
+    /// The bytes of `piece`, and their hash.
+    pub(crate) fn piece(&self, piece: &Piece) -> Option<(Bytes, blake3::Hash)> {
+        let upload = self.by_name.get(&piece.name)?;
+        let bytes = upload.slice(piece)?;
+        let hash = if piece.range.is_none() { upload.hash } else { blake3::hash(&bytes) };
+        Some((bytes, hash))
+    }
+
+    /// `piece`, whose bytes hash to `hash`, is published: its upload goes, unless more of it may be
+    /// named or other bytes came under its name. What may still be named is as if it came just now.
+    pub(crate) fn used(&mut self, piece: &Piece, hash: &blake3::Hash, now: Instant) {
+        let Some(upload) = self.by_name.get(&piece.name).cloned() else { return };
+        match piece.range {
+            None if upload.hash == *hash => drop(self.remove(&piece.name)),
+            None => {}
+            Some((offset, length)) if offset + length >= upload.bytes.len() as u64 => {
+                self.remove(&piece.name);
+            }
+            Some(_) => self.insert(&piece.name, upload.bytes, upload.hash, now),
+        }
+    }
+
     pub(crate) fn remove(&mut self, name: &str) -> Option<Upload> {
         let upload = self.by_name.remove(name)?;
         self.bytes -= upload.bytes.len();
@@ -94,9 +122,39 @@ impl Uploads {
     }
 }
 
+impl Upload {
+    fn slice(&self, piece: &Piece) -> Option<Bytes> {
+        let Some((offset, length)) = piece.range else { return Some(self.bytes.clone()) };
+        let start = usize::try_from(offset).ok()?;
+        let end = usize::try_from(offset.checked_add(length)?).ok()?;
+        (start < end && end <= self.bytes.len()).then(|| self.bytes.slice(start..end))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ranges_are_cut_out_until_the_last_one_is_used() {
+        let now = Instant::now();
+        let mut uploads = Uploads::new(100);
+        let bytes = Bytes::from_static(b"0123456789");
+        uploads.insert("a", bytes.clone(), blake3::hash(&bytes), now);
+        let piece = |offset, length| Piece { name: "a".into(), range: Some((offset, length)) };
+        for outside in [piece(8, 3), piece(11, 1), piece(u64::MAX, 2), piece(3, 0)] {
+            assert!(!uploads.has(&outside), "{outside:?}");
+        }
+        let (middle, hash) = uploads.piece(&piece(2, 3)).unwrap();
+        assert_eq!((&middle[..], hash), (&b"234"[..], blake3::hash(b"234")));
+        let later = now + Duration::from_secs(50);
+        uploads.used(&piece(2, 3), &hash, later);
+        uploads.expire(later + Duration::from_secs(50));
+        assert!(uploads.has(&piece(5, 5)), "used since it came");
+        uploads.used(&piece(5, 5), &hash, later);
+        assert!(!uploads.has(&piece(0, 1)), "nothing comes after the last one");
+        assert_eq!(uploads.bytes, 0);
+    }
 
     #[test]
     fn bytes_and_age_are_bounded() {

@@ -5,22 +5,31 @@
 
 use super::object::{StoredObject, Traffic, etag};
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use shoal_wire::tracker_message::RenditionInfo;
 use shoal_wire::{ObjectId, SignedDigest};
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io::Write;
+use std::sync::{Arc, OnceLock};
 
 /// Objects whose traffic is remembered after they are gone, for the operator's status.
 const TRAFFIC_MAX: usize = 300;
+
+/// Below it, headers outweigh what gzip saves.
+const GZIP_BYTES_MIN: usize = 512;
 
 /// The visible part of a stream.
 #[derive(Debug, Default)]
 pub(crate) struct View {
     /// By file name.
     pub(crate) objects: HashMap<String, Arc<StoredObject>>,
-    pub(crate) digests: HashMap<ObjectId, Arc<SignedDigest>>,
+    /// The newest; older ones are on the disk.
+    pub(crate) digests: BTreeMap<ObjectId, Arc<SignedDigest>>,
     /// By path in the stream.
     pub(crate) playlists: HashMap<String, Playlist>,
+    /// Decryption keys by path in the stream.
+    pub(crate) keys: HashMap<String, Bytes>,
     pub(crate) renditions: Vec<RenditionView>,
     /// Newest last.
     pub(crate) traffic: VecDeque<Arc<Traffic>>,
@@ -34,6 +43,8 @@ pub(crate) struct Playlist {
     pub(crate) etag: String,
     /// Seconds that a cache may keep it: half a segment.
     pub(crate) max_age_s: u64,
+    /// Made when somebody asks for it.
+    gzipped: Arc<OnceLock<Bytes>>,
 }
 
 /// One rendition, for the tracker and the status.
@@ -42,27 +53,51 @@ pub(crate) struct RenditionView {
     pub(crate) info: RenditionInfo,
     pub(crate) substreams: Option<u8>,
     pub(crate) last_msn: Option<u64>,
+    /// Nothing is published any more, unless its encoder begins anew.
+    pub(crate) ended: bool,
 }
 
 impl Playlist {
     pub(crate) fn new(text: String, target_s: u64) -> Self {
         let etag = etag(&blake3::hash(text.as_bytes()).to_hex());
-        Self { text: text.into(), etag, max_age_s: target_s / 2 }
+        let gzipped = Arc::default();
+        Self { text: text.into(), etag, max_age_s: target_s / 2, gzipped }
+    }
+
+    /// The text as gzip (RFC 1952), unless it is too short to be worth it.
+    pub(crate) fn gzipped(&self) -> Option<Bytes> {
+        if self.text.len() < GZIP_BYTES_MIN {
+            return None;
+        }
+        let gzip = || {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+            encoder.write_all(&self.text).expect("a vector takes all");
+            encoder.finish().expect("a vector takes all").into()
+        };
+        Some(self.gzipped.get_or_init(gzip).clone())
     }
 }
 
 impl View {
     pub(crate) fn add_object(&mut self, object: &Arc<StoredObject>) {
         self.objects.insert(object.file.clone(), Arc::clone(object));
-        if let Some(digest) = &object.digest {
-            self.digests.insert(digest.object, Arc::clone(digest));
-        }
         if object.traffic.object.is_some() {
             self.traffic.push_back(Arc::clone(&object.traffic));
             while self.traffic.len() > TRAFFIC_MAX {
                 self.traffic.pop_front();
             }
         }
+    }
+
+    /// Takes in a digest; of each rendition the newest `keep` stay.
+    pub(crate) fn add_digest(&mut self, digest: &Arc<SignedDigest>, keep: usize) {
+        let id = digest.object;
+        self.digests.insert(id, Arc::clone(digest));
+        let of_rendition = |digest: &&ObjectId| digest.rendition == id.rendition;
+        let excess = self.digests.keys().filter(of_rendition).count().saturating_sub(keep);
+        let oldest: Vec<_> =
+            self.digests.keys().filter(of_rendition).take(excess).copied().collect();
+        oldest.iter().for_each(|id| drop(self.digests.remove(id)));
     }
 
     pub(crate) fn remove_object(&mut self, file: &str) -> Option<Arc<StoredObject>> {

@@ -367,7 +367,7 @@ impl SessionEntry {
         stream: &StreamName,
         object: ObjectId,
     ) -> Option<std::sync::Arc<SignedDigest>> {
-        self.origin.stream(stream.as_str())?.view().digests.get(&object).cloned()
+        self.origin.stream(stream.as_str())?.digest(object)
     }
 
     fn welcome(&self, stream: &StreamName, peer: PeerId) -> ServerMessage {

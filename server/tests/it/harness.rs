@@ -36,7 +36,8 @@ impl Fixture {
 
     pub(crate) async fn in_directory(directory: TempDir, more: &str) -> Self {
         let server = Server::start(&config(&directory, more)).await.unwrap();
-        Self { server, directory, client: reqwest::Client::new() }
+        let client = reqwest::Client::builder().no_gzip().build().unwrap();
+        Self { server, directory, client }
     }
 
     /// Stops it and starts it again on what it left.

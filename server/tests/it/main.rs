@@ -8,6 +8,7 @@
 mod dashboard;
 mod epochs;
 mod ffmpeg;
+mod formats;
 mod harness;
 mod operator;
 mod pages;
