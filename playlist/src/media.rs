@@ -3,6 +3,8 @@
 //! Rule: each entry stands on its own: what is in force for it (keys, map, the offset of its byte
 //! range) is with it, and its lines need no variable any more.
 
+use crate::attributes::Attributes;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -113,6 +115,23 @@ pub struct Key {
     pub tag: String,
 }
 
+impl Key {
+    /// The tag with an IV, for a segment that was number `seq` where the tag comes from: without
+    /// one, the IV is the media sequence number (RFC 8216, 5.2), which may be another elsewhere.
+    pub fn with_iv(&self, seq: u64) -> Cow<'_, str> {
+        let attributes = Attributes::of(&self.tag);
+        let numbered = matches!(self.method.as_str(), "AES-128" | "SAMPLE-AES" | "AES-256");
+        let format = attributes.text("KEYFORMAT").unwrap_or("identity");
+        // Keys of a licence system bring their own, with or without KEYFORMAT.
+        let licence = self.uri.as_ref().is_some_and(|uri| uri.starts_with("skd:"));
+        if numbered && !licence && format == "identity" && attributes.text("IV").is_none() {
+            Cow::Owned(format!("{},IV=0x{seq:032x}", self.tag.trim_end_matches(',')))
+        } else {
+            Cow::Borrowed(&self.tag)
+        }
+    }
+}
+
 /// An EXT-X-MAP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Map {
@@ -210,6 +229,22 @@ pub struct RenditionReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_iv_that_was_the_number_is_said() {
+        for (method, tag, expected) in [
+            ("AES-128", "URI=\"k\"", "URI=\"k\",IV=0x0000000000000000000000000000000a"),
+            ("AES-128", "URI=\"k\",IV=0x1", "URI=\"k\",IV=0x1"),
+            ("AES-128", "KEYFORMAT=\"com.x\"", "KEYFORMAT=\"com.x\""),
+            ("NONE", "X=1", "X=1"),
+            ("SAMPLE-AES", "URI=\"skd://k\"", "URI=\"skd://k\""),
+        ] {
+            let tag = format!("#EXT-X-KEY:METHOD={method},{tag}");
+            let uri = Attributes::of(&tag).text("URI").map(str::to_owned);
+            let key = Key { method: method.into(), uri, tag };
+            assert_eq!(key.with_iv(10), format!("#EXT-X-KEY:METHOD={method},{expected}"));
+        }
+    }
 
     #[test]
     fn a_map_of_a_whole_file() {

@@ -61,6 +61,6 @@ async fn publish(stream: &Stream, count: u32, program_date: Duration) -> Result<
         NewSegment { bytes, hash, name: "demo.ts".into(), duration: SEGMENT, lines, gap: false };
     let target_s = SEGMENT.as_secs();
     let header =
-        Header { version: 3, target_s, independent: true, window: WINDOW, defines: Vec::new() };
+        Header { version: 3, target_s, independent: true, window: WINDOW, ..Header::default() };
     stream.publish_own(PLAYLIST, header, segment).await.map(drop)
 }

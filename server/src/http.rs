@@ -108,6 +108,7 @@ pub(crate) enum Face {
 pub(crate) fn public(shared: &Shared, ingest: bool) -> Router {
     let tracker = Router::new()
         .route("/live/{stream}/tracker", get(tracker_socket::upgrade))
+        .route("/vod/{stream}/tracker", get(tracker_socket::upgrade))
         .with_state(shared.clone());
     let mut router =
         playback_routes(shared, Face::Public).merge(tracker).merge(pages_routes(shared));
@@ -162,6 +163,7 @@ fn pages_routes(shared: &Shared) -> Router {
 fn playback_routes(shared: &Shared, face: Face) -> Router {
     Router::new()
         .route("/live/{stream}/{*path}", get(playback::serve))
+        .route("/vod/{stream}/{*path}", get(playback::serve))
         .layer(cors())
         .with_state(playback::Playback::new(shared, face))
 }

@@ -148,6 +148,7 @@ impl Server {
         let mut tasks = JoinSet::new();
         tasks.spawn(Hub::new(sessions.clone()).run(inbox, news_inbox));
         tasks.spawn(Arc::clone(&origin).keep_settling());
+        tasks.spawn(Arc::clone(&origin).serve_recordings());
         tasks.spawn(Arc::clone(&shared.dashboard).run(sources(&shared)));
         if config.demo.channel
             && let Some(stream) = origin.stream(DEMO_STREAM)

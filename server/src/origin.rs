@@ -18,6 +18,7 @@ mod stream;
 mod track;
 mod uploads;
 mod view;
+mod vod;
 
 pub(crate) use encoder_playlist::UPLOAD_PATH;
 pub(crate) use encoders::BACKUP_DIR;
@@ -59,6 +60,8 @@ pub(crate) struct Limits {
 pub(crate) struct Origin {
     streams: BTreeMap<StreamName, Arc<Stream>>,
     signer: Arc<Signer>,
+    /// The folders of recordings.
+    recordings: Vec<(StreamName, PathBuf)>,
     /// Held while this process uses the data directory.
     _lock: std::fs::File,
 }
@@ -70,6 +73,8 @@ pub(crate) enum OpenError {
     InUse(PathBuf),
     #[error("cannot use {}: {error} (choose another place with --data-dir)", path.display())]
     Io { path: PathBuf, error: std::io::Error },
+    #[error("cannot read {}: {error} (choose another place with --vod)", path.display())]
+    Vod { path: PathBuf, error: std::io::Error },
 }
 
 impl Origin {
@@ -89,25 +94,48 @@ impl Origin {
             uploads_bytes_max: 2 * config.ingest.body_mib_max.bytes(),
             dvr: None,
         };
-        let mut named: Vec<(StreamName, Option<IngestKey>, Option<Dvr>)> = Vec::new();
-        for stream in &config.streams {
+        let demo = config.demo.channel.then(|| DEMO_STREAM.parse().expect("a stream name"));
+        let configured = config.streams.iter().map(|stream| {
             let dvr = config.origin.dvr(stream).map(Dvr::from);
-            named.push((stream.name.clone(), Some(stream.ingest_key.clone()), dvr));
-        }
-        if config.demo.channel {
-            named.push((DEMO_STREAM.parse().expect("demo is a stream name"), None, None));
-        }
+            (stream.name.clone(), Some(stream.ingest_key.clone()), dvr)
+        });
         let mut streams = BTreeMap::new();
-        for (name, key, dvr) in named {
+        let mut add = |(name, key, dvr): (StreamName, Option<IngestKey>, _), shown| {
             let dir = dir.join("streams").join(name.as_str());
             let limits = Limits { dvr, ..limits.clone() };
-            let loaded = load::load(&dir, &signer, &limits).map_err(failed)?;
+            let (writer, view) = load::load(&dir, &signer, &limits).map_err(failed)?;
+            let loaded = (writer, if shown { view } else { view::View::default() });
             let identity = (name.clone(), key, dir);
             let signer = Arc::clone(&signer);
             let stream = Stream::new(identity, signer, limits, loaded, news.clone());
             streams.insert(name, Arc::new(stream));
+            Ok(())
+        };
+        for stream in configured.chain(demo.map(|name| (name, None, None))) {
+            add(stream, true)?;
         }
-        Ok(Self { streams, signer, _lock: lock })
+        let live = |name: &StreamName| {
+            config.streams.iter().any(|it| it.name == *name) || name.as_str() == DEMO_STREAM
+        };
+        let recordings = match &config.origin.vod_dir.0 {
+            Some(dir) => recordings(dir, live)?,
+            None => Vec::new(),
+        };
+        for (name, _) in &recordings {
+            // It is shown when its folder is known to be what it was.
+            add((name.clone(), None, Some(Dvr::ALL)), false)?;
+        }
+        Ok(Self { streams, signer, recordings, _lock: lock })
+    }
+
+    /// Serves the recordings, one after the other.
+    pub(crate) async fn serve_recordings(self: Arc<Self>) {
+        for (name, folder) in &self.recordings {
+            let Some(stream) = self.streams.get(name) else { continue };
+            if let Err(error) = Arc::clone(stream).serve_recording(folder.clone()).await {
+                tracing::error!(stream = %name, %error, "a recording is not served");
+            }
+        }
     }
 
     /// The stream of that name.
@@ -137,6 +165,29 @@ impl Origin {
             }
         }
     }
+}
+
+/// The sub-folders of `dir` by stream name.
+fn recordings(
+    dir: &Path,
+    taken: impl Fn(&StreamName) -> bool,
+) -> Result<Vec<(StreamName, PathBuf)>, OpenError> {
+    let failed = |error| OpenError::Vod { path: dir.to_path_buf(), error };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if !entry.path().is_dir() {
+            continue;
+        }
+        let name = entry.file_name();
+        match name.to_string_lossy().parse::<StreamName>() {
+            Ok(name) if !taken(&name) => found.push((name, entry.path())),
+            Ok(name) => tracing::error!(%name, "a recording has the name of a live stream"),
+            Err(error) => tracing::error!(?name, %error, "a recording's folder is no stream name"),
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 fn lock(dir: &Path) -> Result<std::fs::File, OpenError> {

@@ -104,7 +104,7 @@ section! {
         #[arg(long, env = "SHOAL_ORIGIN_DVR_BYTES_MAX", value_name = "SIZE")]
         dvr_bytes_max: Bytes,
         /// Directory of what is served on demand, one sub-folder each.
-        #[arg(long, env = "SHOAL_ORIGIN_VOD_DIR", value_name = "DIR")]
+        #[arg(long = "vod", env = "SHOAL_ORIGIN_VOD_DIR", value_name = "DIR")]
         vod_dir: OptionalPath,
     }
 }

@@ -150,8 +150,9 @@ impl<'a> Place<'a> {
     fn media(self, media: shoal_playlist::MediaPlaylist) -> Result<MediaPlaylist, PlaylistError> {
         let none = Variables::default();
         let line = |line: &str| self.reduce(line, &none);
+        let first_seq = media.media_sequence.saturating_add(media.skipped);
         let mut entries = Vec::with_capacity(media.entries.len());
-        for entry in media.entries {
+        for (seq, entry) in (first_seq..).zip(media.entries) {
             let outside = || PlaylistError::Outside(entry.line);
             let map = match entry.map {
                 Some(tag) => {
@@ -165,7 +166,7 @@ impl<'a> Place<'a> {
                 duration: entry.duration,
                 discontinuity: entry.discontinuities > 0,
                 gap: entry.gap,
-                keys: entry.keys.iter().map(|key| line(&key.tag)).collect(),
+                keys: entry.keys.iter().map(|key| line(&key.with_iv(seq))).collect(),
                 map,
                 tags: entry.tags.iter().map(|tag| line(tag)).collect(),
             });
@@ -173,7 +174,7 @@ impl<'a> Place<'a> {
         Ok(MediaPlaylist {
             version: media.version,
             target_s: media.target_s,
-            first_seq: media.media_sequence.saturating_add(media.skipped),
+            first_seq,
             independent: media.independent,
             ended: media.ended,
             defines: media.query_params,
@@ -187,7 +188,7 @@ impl<'a> Place<'a> {
     }
 
     /// The path in the stream that `uri` means, or none if it points outside.
-    fn resolve(self, uri: &str) -> Option<String> {
+    pub(crate) fn resolve(self, uri: &str) -> Option<String> {
         if let Some(path) = ours(uri, self.stream) {
             return join("", path);
         }
@@ -325,7 +326,8 @@ mod tests {
         assert_eq!(b.duration, Duration::from_millis(1500));
         assert_eq!(b.tags, ["#EXT-X-CUE-OUT:30", "#EXTINF:1.5,title"]);
         assert!(b.discontinuity && !a.discontinuity);
-        assert_eq!(a.keys, b.keys);
+        let key = "#EXT-X-KEY:METHOD=AES-128,URI=\"k\",IV=0x0000000000000000000000000000000";
+        assert_eq!((&a.keys, &b.keys), (&vec![format!("{key}9")], &vec![format!("{key}a")]));
         let map = b.map.as_ref().unwrap();
         assert_eq!(map.piece.name, "hd/init.mp4");
         assert_eq!(map.with_uri("0-1-init0.mp4"), "#EXT-X-MAP:URI=\"0-1-init0.mp4\",X=1");
@@ -365,15 +367,15 @@ mod tests {
     #[test]
     fn no_viewer_sees_where_it_was_pushed() {
         let playlist = media(
-            "#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=\"http://h/publish/s3/cam/x/k.key\"\n\
+            "#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,IV=0x1,URI=\"http://h/publish/s3/cam/x/k.key\"\n\
              #EXT-X-MAP:URI=\"/publish/s3/cam/x/init.mp4\"\n#EXTINF:1,\n\
-             http://h/publish/s3/cam/x/a.m4s\n#EXT-X-KEY:METHOD=AES-128,URI=\"https://drm/k\"\n\
+             http://h/publish/s3/cam/x/a.m4s\n#EXT-X-KEY:METHOD=AES-128,IV=0x2,URI=\"https://drm/k\"\n\
              #EXTINF:1,\nb.m4s\n",
             "x/i.m3u8",
         );
         let [a, b] = playlist.entries.as_slice() else { panic!("two segments") };
-        assert_eq!(a.keys, ["#EXT-X-KEY:METHOD=AES-128,URI=\"../x/k.key\""]);
-        assert_eq!(b.keys, ["#EXT-X-KEY:METHOD=AES-128,URI=\"https://drm/k\""]);
+        assert_eq!(a.keys, ["#EXT-X-KEY:METHOD=AES-128,IV=0x1,URI=\"../x/k.key\""]);
+        assert_eq!(b.keys, ["#EXT-X-KEY:METHOD=AES-128,IV=0x2,URI=\"https://drm/k\""]);
         assert_eq!(a.map.as_ref().unwrap().piece, Piece::whole("x/init.mp4"));
         let master = "#EXTM3U\r\n#EXT-X-STREAM-INF:BANDWIDTH=1\r\nhttp://h/ingest/cam/x/i.m3u8\r\n\
                       #EXT-X-STREAM-INF:BANDWIDTH=2\r\nhttp://cdn/y.m3u8";
@@ -386,8 +388,8 @@ mod tests {
 
     #[test]
     fn keys_of_the_backup_stay_apart() {
-        let text = "#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=\"k.key\"\n#EXTINF:1,\na.ts\n\
-                    #EXT-X-KEY:METHOD=AES-128,URI=\"skd:k\"\n#EXTINF:1,\nb.ts\n";
+        let text = "#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,IV=0x1,URI=\"k.key\"\n#EXTINF:1,\na.ts\n\
+                    #EXT-X-KEY:METHOD=SAMPLE-AES,KEYFORMAT=\"x\",URI=\"skd:k\"\n#EXTINF:1,\nb.ts\n";
         let place = Place { stream: "cam", path: "backup/d/i.m3u8", shown: "d/i.m3u8" };
         let Ok(EncoderPlaylist::Media(playlist)) =
             EncoderPlaylist::parse(text.as_bytes(), place, &Variables::default())
@@ -395,8 +397,8 @@ mod tests {
             panic!("not a media playlist")
         };
         let [a, b] = playlist.entries.as_slice() else { panic!("two segments") };
-        assert_eq!(a.keys, ["#EXT-X-KEY:METHOD=AES-128,URI=\"../backup/d/k.key\""]);
-        assert_eq!(b.keys, ["#EXT-X-KEY:METHOD=AES-128,URI=\"skd:k\""]);
+        assert_eq!(a.keys, ["#EXT-X-KEY:METHOD=AES-128,IV=0x1,URI=\"../backup/d/k.key\""]);
+        assert_eq!(b.keys, ["#EXT-X-KEY:METHOD=SAMPLE-AES,KEYFORMAT=\"x\",URI=\"skd:k\""]);
         assert_eq!(a.piece, Piece::whole("backup/d/a.ts"));
     }
 
@@ -408,7 +410,7 @@ mod tests {
             &mut imports,
         );
         let text = "#EXTM3U\n#EXT-X-DEFINE:IMPORT=\"d\"\n#EXT-X-DEFINE:QUERYPARAM=\"t\"\n\
-                    #EXT-X-KEY:METHOD=AES-128,URI=\"{$d}/k?{$t}\"\n#EXTINF:1,\n{$d}/a.ts?{$t}\n";
+                    #EXT-X-KEY:METHOD=AES-128,IV=0x1,URI=\"{$d}/k?{$t}\"\n#EXTINF:1,\n{$d}/a.ts?{$t}\n";
         let place = Place::new("cam", "i.m3u8");
         let Ok(EncoderPlaylist::Media(playlist)) =
             EncoderPlaylist::parse(text.as_bytes(), place, &imports)
@@ -416,7 +418,7 @@ mod tests {
             panic!("not a media playlist")
         };
         assert_eq!(playlist.entries[0].piece, Piece::whole("x/a.ts"));
-        assert_eq!(playlist.entries[0].keys, ["#EXT-X-KEY:METHOD=AES-128,URI=\"x/k?{$t}\""]);
+        assert_eq!(playlist.entries[0].keys, ["#EXT-X-KEY:METHOD=AES-128,IV=0x1,URI=\"x/k?{$t}\""]);
         assert_eq!(playlist.defines, ["#EXT-X-DEFINE:QUERYPARAM=\"t\""]);
     }
 

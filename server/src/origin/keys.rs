@@ -54,12 +54,22 @@ impl Stream {
         let mut writer = self.writer.lock().await;
         let mut keys = writer.keys.clone();
         keys.put(at, key);
-        let json = serde_json::to_vec(&keys).map_err(io::Error::other);
-        let json = json.map_err(PublishError::from)?;
-        files::replace(&path(&self.dir), &json, true).await.map_err(PublishError::from)?;
+        self.save_keys(&keys).await.map_err(PublishError::from)?;
         self.view_mut().keys = keys.by_path();
         writer.keys = keys;
         Ok(())
+    }
+
+    /// Stores `all` in place of those that are stored.
+    pub(super) async fn store_keys(&self, all: Vec<(String, Vec<u8>)>) -> io::Result<()> {
+        let mut keys = Keys::default();
+        all.iter().for_each(|(at, key)| keys.put(at, key));
+        self.save_keys(&keys).await
+    }
+
+    async fn save_keys(&self, keys: &Keys) -> io::Result<()> {
+        let json = serde_json::to_vec(keys).map_err(io::Error::other)?;
+        files::replace(&path(&self.dir), &json, true).await
     }
 }
 

@@ -10,7 +10,7 @@ use super::view::{Playlist, RenditionView};
 use super::{files, journal, unix_ms};
 use bytes::Bytes;
 use shoal_wire::tracker_message::RenditionInfo;
-use shoal_wire::{CHUNK_SIZE, DecodeError, Digest, ObjectId, SignedDigest};
+use shoal_wire::{CHUNK_SIZE, DecodeError, Digest, ObjectId, SignedDigest, StreamName};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,11 +54,6 @@ impl Stream {
         let file = format!("{}.{extension}", id.file_stem());
         let mut lines = segment.lines;
         lines.uri.clone_from(&file);
-        // Nothing before it: nothing to be discontinuous with.
-        lines.discontinuity &= rendition.counters.next_msn > 0;
-        if lines.keys.is_empty() && rendition.counters.keyed {
-            lines.keys.push("#EXT-X-KEY:METHOD=NONE".into());
-        }
         let record = SegmentRecord {
             object: id,
             file,
@@ -67,13 +62,13 @@ impl Stream {
             duration: segment.duration,
             discontinuity_sequence: rendition.counters.discontinuities,
             published_unix_ms: unix_ms(),
-            lines,
+            lines: lines.after(&rendition.counters),
             gap: segment.gap,
             source: None,
         };
         let shared = !record.gap && is_shared(&record.file) && !writer.is_subtitles(index);
         let digest = if shared {
-            Some(Arc::new(self.sign(&self.describe(rendition, &record, &segment.bytes))?))
+            Some(Arc::new(self.sign(&describe(&self.name, rendition, &record, &segment.bytes))?))
         } else {
             None
         };
@@ -115,20 +110,7 @@ impl Stream {
     ) -> Result<(), PublishError> {
         let rendition = &writer.state.renditions[index];
         let id = ObjectId::segment(rendition.id, rendition.epoch, rendition.counters.next_msn);
-        let signed = Arc::new(self.sign(&Digest {
-            stream: self.name.clone(),
-            object: id,
-            ordinal: rendition.counters.ordinal,
-            byte_len: 0,
-            chunk_size: CHUNK_SIZE,
-            substreams: rendition.counters.substreams.unwrap_or(1),
-            duration: Duration::ZERO,
-            published_unix_ms: unix_ms(),
-            discontinuity_sequence: rendition.counters.discontinuities,
-            end_of_stream: true,
-            playlist_lines: "#EXT-X-ENDLIST\n".into(),
-            hashes: Vec::new(),
-        })?);
+        let signed = Arc::new(self.sign(&describe_end(&self.name, rendition, id))?);
         files::replace(&self.digest_path(id), signed.encoded(), false).await?;
         writer.state.renditions[index].end = Some(id);
         self.save(writer, false).await?;
@@ -171,28 +153,6 @@ impl Stream {
         Ok(file)
     }
 
-    fn describe(&self, rendition: &RenditionState, record: &SegmentRecord, bytes: &[u8]) -> Digest {
-        let byte_len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let chunk_size = Digest::chunk_size_for(byte_len);
-        Digest {
-            stream: self.name.clone(),
-            object: record.object,
-            ordinal: rendition.counters.ordinal,
-            byte_len,
-            chunk_size,
-            substreams: rendition
-                .counters
-                .substreams
-                .unwrap_or_else(|| Digest::substreams_for(byte_len, chunk_size)),
-            duration: record.duration,
-            published_unix_ms: record.published_unix_ms,
-            discontinuity_sequence: record.discontinuity_sequence,
-            end_of_stream: false,
-            playlist_lines: record.lines.whole(),
-            hashes: Digest::hash_chunks(bytes, chunk_size),
-        }
-    }
-
     fn sign(&self, digest: &Digest) -> Result<SignedDigest, DecodeError> {
         self.signer.sign(digest.clone())
     }
@@ -233,6 +193,54 @@ impl Stream {
     }
 }
 
+/// What the origin says of a segment of `rendition`.
+pub(super) fn describe(
+    stream: &StreamName,
+    rendition: &RenditionState,
+    record: &SegmentRecord,
+    bytes: &[u8],
+) -> Digest {
+    let byte_len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    let chunk_size = Digest::chunk_size_for(byte_len);
+    let substreams = rendition.counters.substreams;
+    Digest {
+        stream: stream.clone(),
+        object: record.object,
+        ordinal: rendition.counters.ordinal,
+        byte_len,
+        chunk_size,
+        substreams: substreams.unwrap_or_else(|| Digest::substreams_for(byte_len, chunk_size)),
+        duration: record.duration,
+        published_unix_ms: record.published_unix_ms,
+        discontinuity_sequence: record.discontinuity_sequence,
+        end_of_stream: false,
+        playlist_lines: record.lines.whole(),
+        hashes: Digest::hash_chunks(bytes, chunk_size),
+    }
+}
+
+/// What the origin says of the end of `rendition`.
+pub(super) fn describe_end(
+    stream: &StreamName,
+    rendition: &RenditionState,
+    id: ObjectId,
+) -> Digest {
+    Digest {
+        stream: stream.clone(),
+        object: id,
+        ordinal: rendition.counters.ordinal,
+        byte_len: 0,
+        chunk_size: CHUNK_SIZE,
+        substreams: rendition.counters.substreams.unwrap_or(1),
+        duration: Duration::ZERO,
+        published_unix_ms: unix_ms(),
+        discontinuity_sequence: rendition.counters.discontinuities,
+        end_of_stream: true,
+        playlist_lines: "#EXT-X-ENDLIST\n".into(),
+        hashes: Vec::new(),
+    }
+}
+
 impl SegmentRecord {
     /// As it is served; `objects` is the folder of our own files.
     pub(super) fn stored(&self, objects: &Path, shared: bool) -> StoredObject {
@@ -261,7 +269,7 @@ fn location(source: Option<&Source>, objects: &Path, file: &str) -> Location {
 
 impl RenditionState {
     /// Takes a stored segment into the state.
-    fn record(&mut self, record: SegmentRecord, digest: Option<&SignedDigest>) {
+    pub(super) fn record(&mut self, record: SegmentRecord, digest: Option<&SignedDigest>) {
         let counters = &mut self.counters;
         counters.next_msn += 1;
         counters.discontinuities += u64::from(record.lines.discontinuity);

@@ -27,6 +27,11 @@ pub(crate) struct Dvr {
     pub(crate) bytes_max: u64,
 }
 
+impl Dvr {
+    /// Everything stays.
+    pub(super) const ALL: Self = Self { window: None, bytes_max: u64::MAX };
+}
+
 impl From<(DvrWindow, Bytes)> for Dvr {
     fn from((window, bytes_max): (DvrWindow, Bytes)) -> Self {
         let window = match window {

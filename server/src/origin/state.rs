@@ -21,6 +21,9 @@ pub(crate) struct StreamState {
     pub(crate) renditions: Vec<RenditionState>,
     /// Master playlists by path, as they were pushed.
     pub(crate) masters: BTreeMap<String, String>,
+    /// What the operator's folder was like when this was made of it.
+    #[serde(default)]
+    pub(crate) recording: Option<String>,
 }
 
 /// One media playlist.
@@ -75,6 +78,8 @@ pub(crate) struct Header {
     pub(crate) version: u32,
     pub(crate) target_s: u64,
     pub(crate) independent: bool,
+    #[serde(default)]
+    pub(crate) i_frames_only: bool,
     /// Most segments that this life of the encoder showed at once.
     pub(crate) window: usize,
     /// EXT-X-DEFINE lines that the segments' lines need.
@@ -138,6 +143,16 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
+    /// The lines as they are said after the segments that `counters` count.
+    pub(crate) fn after(mut self, counters: &Counters) -> Self {
+        // Nothing before it: nothing to be discontinuous with.
+        self.discontinuity &= counters.next_msn > 0;
+        if self.keys.is_empty() && counters.keyed {
+            self.keys.push("#EXT-X-KEY:METHOD=NONE".into());
+        }
+        self
+    }
+
     /// All lines, standing on their own: key and map in force are among them.
     pub(crate) fn whole(&self) -> String {
         let mut out = String::new();
@@ -200,6 +215,7 @@ impl RenditionState {
             version: playlist.version.max(self.header.version),
             target_s: playlist.target_s.max(longest).max(self.header.target_s),
             independent: playlist.independent,
+            i_frames_only: self.header.i_frames_only,
             window: window.max(playlist.entries.len()),
             defines: playlist.defines.clone(),
         };
@@ -228,6 +244,9 @@ impl RenditionState {
         }
         if header.independent {
             out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
+        }
+        if header.i_frames_only {
+            out.push_str("#EXT-X-I-FRAMES-ONLY\n");
         }
         let (mut keys, mut map): (&[String], _) = (&[], None);
         for segment in self.segments.iter().skip(skip) {

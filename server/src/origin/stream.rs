@@ -186,6 +186,14 @@ impl Stream {
         self.objects_dir().join(format!("{}.digest", object.file_stem()))
     }
 
+    /// Takes over what is stored, in place of what is known.
+    pub(super) fn load_again(&self, writer: &mut Writer) -> std::io::Result<()> {
+        let (loaded, view) = load::load(&self.dir, &self.signer, &self.limits)?;
+        *writer = loaded;
+        *self.view_mut() = view;
+        Ok(())
+    }
+
     /// The digest of `object`: in memory while it is new, else from the disk.
     pub(crate) fn digest(&self, object: ObjectId) -> Option<Arc<SignedDigest>> {
         let new = self.view().digests.get(&object).cloned();

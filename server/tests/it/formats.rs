@@ -87,7 +87,7 @@ async fn variables_and_absolute_uris() {
     let media = format!(
         "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-DEFINE:IMPORT=\"dir\"\n\
          #EXT-X-DEFINE:QUERYPARAM=\"token\"\n\
-         #EXT-X-KEY:METHOD=AES-128,URI=\"https://drm/{{$dir}}?{{$token}}\"\n\
+         #EXT-X-KEY:METHOD=AES-128,IV=0x1,URI=\"https://drm/{{$dir}}?{{$token}}\"\n\
          #EXTINF:2,\n{base}/{{$dir}}/index0.ts?{{$token}}\n"
     );
     assert_eq!(fixture.push("v/index.m3u8", media.clone()).await, 422, "no master defines it yet");
@@ -97,7 +97,7 @@ async fn variables_and_absolute_uris() {
     assert_eq!(fixture.text("/live/cam/master.m3u8").await, shown);
     let shown = fixture.text("/live/cam/v/index.m3u8").await;
     assert!(shown.contains("#EXT-X-DEFINE:QUERYPARAM=\"token\"\n"), "{shown}");
-    let key = "#EXT-X-KEY:METHOD=AES-128,URI=\"https://drm/v?{$token}\"\n";
+    let key = "#EXT-X-KEY:METHOD=AES-128,IV=0x1,URI=\"https://drm/v?{$token}\"\n";
     assert!(shown.ends_with(&format!("{key}#EXTINF:2,\n0-1-0.ts\n")), "{shown}");
     assert!(!shown.contains("key1"), "{shown}");
 }

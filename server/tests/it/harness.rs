@@ -42,8 +42,12 @@ impl Fixture {
 
     /// Stops it and starts it again on what it left.
     pub(crate) async fn restarted(self) -> Self {
+        self.restarted_with("").await
+    }
+
+    pub(crate) async fn restarted_with(self, more: &str) -> Self {
         soon(self.server.stop()).await;
-        Self::in_directory(self.directory, "").await
+        Self::in_directory(self.directory, more).await
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -14,5 +14,6 @@ mod operator;
 mod pages;
 mod playback;
 mod push;
+mod recordings;
 mod restart;
 mod tracker;
