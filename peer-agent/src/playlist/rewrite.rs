@@ -5,6 +5,7 @@
 //! are: the player asks them itself.
 
 use crate::site::{Site, local_path};
+use shoal_playlist::UriKind;
 use std::borrow::Cow;
 use url::Url;
 
@@ -23,31 +24,17 @@ pub(crate) struct Rewriter<'a> {
 impl Rewriter<'_> {
     /// The playlist as the player is to see it.
     pub(crate) fn rewrite(&self, text: &str) -> String {
-        let mut out = String::with_capacity(text.len() + 64);
-        for line in text.split_inclusive('\n') {
-            let content = line.trim_end_matches(['\n', '\r']);
-            let end = &line[content.len()..];
-            if is_uri_line(content) {
-                out.push_str(&self.uri(content));
-            } else {
-                self.tag(content, &mut out);
-            }
-            out.push_str(end);
-        }
-        out
-    }
-
-    fn tag(&self, line: &str, out: &mut String) {
-        let mut rest = line;
-        while let Some((before, uri, after)) = next_attribute(rest) {
-            out.push_str(before);
-            out.push_str(&self.uri(uri));
-            rest = after;
-        }
-        out.push_str(rest);
+        shoal_playlist::rewrite(text, |uri| match self.uri(uri.text) {
+            Cow::Owned(other) => Some(other),
+            Cow::Borrowed(_) => None,
+        })
     }
 
     fn uri<'u>(&self, uri: &'u str) -> Cow<'u, str> {
+        // What a variable holds is known to the player alone.
+        if uri.contains("{$") {
+            return Cow::Borrowed(uri);
+        }
         let rooted = uri.starts_with('/');
         if !rooted && !has_http_scheme(uri) && (has_scheme(uri) || self.asked == self.found) {
             return Cow::Borrowed(uri);
@@ -64,7 +51,8 @@ impl Rewriter<'_> {
 
 /// The URI lines of a playlist: segments of a media playlist, variants of a master playlist.
 pub(crate) fn uris(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().map(str::trim_end).filter(|line| is_uri_line(line))
+    let lines = [UriKind::Segment, UriKind::Variant];
+    shoal_playlist::uris(text).filter(move |uri| lines.contains(&uri.kind)).map(|uri| uri.text)
 }
 
 /// Whether this media type is a playlist's (RFC 8216, 4).
@@ -73,22 +61,6 @@ pub(crate) fn is_playlist_type(content_type: &str) -> bool {
     ["application/vnd.apple.mpegurl", "application/x-mpegurl", "audio/mpegurl", "audio/x-mpegurl"]
         .iter()
         .any(|known| essence.eq_ignore_ascii_case(known))
-}
-
-fn is_uri_line(line: &str) -> bool {
-    !line.is_empty() && !line.starts_with('#')
-}
-
-/// The next attribute whose name ends in URI: the text up to its opening quote, its value, the
-/// rest from the closing quote on.
-fn next_attribute(line: &str) -> Option<(&str, &str, &str)> {
-    // The title of a segment is free text.
-    if line.starts_with("#EXTINF") || !line.starts_with("#EXT") {
-        return None;
-    }
-    let start = line.find("URI=\"")? + "URI=\"".len();
-    let len = line[start..].find('"')?;
-    Some((&line[..start], &line[start..start + len], &line[start + len..]))
 }
 
 fn has_http_scheme(uri: &str) -> bool {
@@ -140,6 +112,9 @@ mod tests {
                 "#EXT-X-CONTENT-STEERING:SERVER-URI=\"/http/o/s\",PATHWAY-ID=\"A\"",
             ),
             ("#EXTINF:2,URI=\"/x\"", "#EXTINF:2,URI=\"/x\""),
+            ("{$base}/x.ts", "{$base}/x.ts"),
+            (" /x.ts \r\n", " /http/o/x.ts \r\n"),
+            ("#EXT-X-MAP:URI=\"/never closed", "#EXT-X-MAP:URI=\"/never closed"),
             ("# see URI=\"/x\"", "# see URI=\"/x\""),
             ("", ""),
         ] {
@@ -155,6 +130,7 @@ mod tests {
     #[test]
     fn after_a_redirect_relative_uris_follow() {
         check("https://cdn:8443/b/i.m3u8", "", "x.ts", "/https/cdn:8443/b/x.ts");
+        check("https://cdn:8443/b/i.m3u8", "", "{$base}/x.ts", "{$base}/x.ts");
         check("https://elsewhere/b/i.m3u8", "", "x.ts", "https://elsewhere/b/x.ts");
     }
 

@@ -4,6 +4,7 @@
 //! move on with every segment and discontinuity that is dropped from the front, and key and map in
 //! force are never lost. Whatever a digest cannot tell is left to the origin: [`Append`] says so.
 
+use shoal_playlist::{Line, What, lines};
 use shoal_wire::{Digest, ObjectId};
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -14,8 +15,8 @@ const GROWING_MAX: usize = 10;
 /// A window that is smaller than this may double: players want three segments to start, and an
 /// origin keeps dropped segments for as long as its playlist is (RFC 8216, 6.2.2).
 const SMALL_MAX: usize = 6;
-/// Most segments kept of a live or event playlist: six hours of two-second segments.
-const SEGMENTS_MAX: usize = 10_800;
+/// Most segments kept of a live or event playlist: a day of two-second segments.
+const SEGMENTS_MAX: usize = 43_200;
 
 /// A media playlist.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub(crate) struct Window {
     trailer: String,
     ended: bool,
     segments_max: usize,
+    /// The origin's window in time, where it says so, and never fewer segments than it showed.
+    slides: Option<(Duration, usize)>,
     target: Duration,
     follows_digests: bool,
 }
@@ -74,13 +77,12 @@ pub(crate) enum Append {
 impl Window {
     /// Reads a media playlist; none if `text` is something else, a master playlist for one.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let first = text.lines().next()?.trim_start_matches('\u{feff}').trim_end();
-        if first != "#EXTM3U" || !text.contains("#EXT-X-TARGETDURATION:") {
+        if lines(text).next()?.text != "#EXTM3U" || !text.contains("#EXT-X-TARGETDURATION:") {
             return None;
         }
         let mut reader = Reader::new();
-        for line in text.split_inclusive('\n') {
-            reader.line(line);
+        for line in lines(text) {
+            reader.line(&line);
         }
         Some(reader.finish())
     }
@@ -128,8 +130,8 @@ impl Window {
             return Append::Shown;
         }
         let mut reader = Reader::new();
-        for line in digest.playlist_lines.split_inclusive('\n') {
-            reader.segment_line(line);
+        for line in lines(&digest.playlist_lines) {
+            reader.segment_line(&line);
         }
         let Some(mut segment) = reader.segments.pop_front() else { return Append::AskOrigin };
         if let Some(last) = self.segments.back() {
@@ -137,7 +139,7 @@ impl Window {
         }
         self.ended = false;
         self.segments.push_back(segment);
-        while self.segments.len() > self.segments_max {
+        while self.is_too_long() {
             self.drop_first();
         }
         Append::Shown
@@ -170,6 +172,14 @@ impl Window {
             out.push_str("#EXT-X-ENDLIST\n");
         }
         out
+    }
+
+    fn is_too_long(&self) -> bool {
+        let spare = |(window, count)| {
+            let rest: Duration = self.segments.iter().skip(1).map(|segment| segment.duration).sum();
+            self.segments.len() > count && rest >= window
+        };
+        self.segments.len() > self.segments_max || self.slides.is_some_and(spare)
     }
 
     fn drop_first(&mut self) {
@@ -241,6 +251,7 @@ impl Reader {
             trailer: String::new(),
             ended: false,
             segments_max: SEGMENTS_MAX,
+            slides: None,
             target: Duration::ZERO,
             follows_digests: true,
         };
@@ -248,38 +259,48 @@ impl Reader {
         Self { window, segments: VecDeque::new(), next, in_header: true, event: false }
     }
 
-    fn line(&mut self, line: &str) {
-        let content = line.trim_end();
-        let (tag, value) = content.split_once(':').unwrap_or((content, ""));
-        match tag {
-            "#EXT-X-MEDIA-SEQUENCE" => {
+    fn line(&mut self, line: &Line<'_>) {
+        let What::Tag { name, value } = line.what() else {
+            return self.lines_of_segments(line, matches!(line.what(), What::Uri(_)));
+        };
+        match name {
+            "-X-MEDIA-SEQUENCE" => {
                 self.window.first_msn = value.parse().unwrap_or(0);
                 self.window.header.push(HeaderLine::MediaSequence);
             }
-            "#EXT-X-DISCONTINUITY-SEQUENCE" => {
+            "-X-DISCONTINUITY-SEQUENCE" => {
                 self.window.discontinuity_sequence = value.parse().unwrap_or(0);
                 self.window.header.push(HeaderLine::DiscontinuitySequence);
             }
-            "#EXT-X-ENDLIST" => self.window.ended = true,
-            "#EXT-X-TARGETDURATION" => {
+            "-X-ENDLIST" => self.window.ended = true,
+            "-X-TARGETDURATION" => {
                 self.window.target = Duration::from_secs(value.parse().unwrap_or(0));
-                self.header(line);
+                self.header(line.raw);
             }
-            "#EXT-X-PART-INF" | "#EXT-X-SKIP" | "#EXT-X-I-FRAMES-ONLY" => {
+            "-X-SHOAL-WINDOW" => {
+                let window = value.parse().ok().map(Duration::from_secs);
+                self.window.slides = window.map(|window| (window, 0));
+                self.header(line.raw);
+            }
+            "-X-PART-INF" | "-X-SKIP" | "-X-I-FRAMES-ONLY" => {
                 self.window.follows_digests = false;
-                self.header(line);
+                self.header(line.raw);
             }
-            "#EXT-X-PLAYLIST-TYPE" => {
+            "-X-PLAYLIST-TYPE" => {
                 self.window.follows_digests &= value != "VOD";
                 self.event = value == "EVENT";
-                self.header(line);
+                self.header(line.raw);
             }
-            _ if self.in_header && !begins_segment(tag) => self.header(line),
-            _ => {
-                self.in_header = false;
-                self.segment_line(line);
-            }
+            _ => self.lines_of_segments(line, begins_segment(name)),
         }
+    }
+
+    fn lines_of_segments(&mut self, line: &Line<'_>, begins: bool) {
+        if self.in_header && !begins {
+            return self.header(line.raw);
+        }
+        self.in_header = false;
+        self.segment_line(line);
     }
 
     fn header(&mut self, line: &str) {
@@ -288,25 +309,26 @@ impl Reader {
         self.window.header.push(HeaderLine::Other(text));
     }
 
-    fn segment_line(&mut self, line: &str) {
-        let content = line.trim_end();
-        let (tag, value) = content.split_once(':').unwrap_or((content, ""));
-        push_line(&mut self.next.lines, line);
-        match tag {
-            "#EXTINF" => self.next.duration = seconds(value),
-            "#EXT-X-DISCONTINUITY" => self.next.discontinuity = true,
-            "#EXT-X-KEY" => self.next.keys.add(line),
-            "#EXT-X-MAP" => self.next.map.add(line),
-            // A range without an offset goes on where the one before ended: the origin counts.
-            "#EXT-X-BYTERANGE" | "#EXT-X-PART" => self.window.follows_digests = false,
-            _ if content.is_empty() || content.starts_with('#') => {}
-            _ => {
+    fn segment_line(&mut self, line: &Line<'_>) {
+        push_line(&mut self.next.lines, line.raw);
+        match line.what() {
+            What::Nothing => {}
+            What::Uri(_) => {
                 let mut segment = std::mem::take(&mut self.next);
                 if let Some(last) = self.segments.back() {
                     segment.inherit(last);
                 }
                 self.segments.push_back(segment);
             }
+            What::Tag { name, value } => match name {
+                "INF" => self.next.duration = seconds(value),
+                "-X-DISCONTINUITY" => self.next.discontinuity = true,
+                "-X-KEY" => self.next.keys.add(line.raw),
+                "-X-MAP" => self.next.map.add(line.raw),
+                // A range without an offset goes on where the one before ended: the origin counts.
+                "-X-BYTERANGE" | "-X-PART" => self.window.follows_digests = false,
+                _ => {}
+            },
         }
     }
 
@@ -315,7 +337,8 @@ impl Reader {
         window.trailer = next.lines;
         window.follows_digests &= window.trailer.is_empty();
         let count = segments.len();
-        window.segments_max = if event {
+        window.slides = window.slides.map(|(time, _)| (time, count));
+        window.segments_max = if event || window.slides.is_some() {
             SEGMENTS_MAX
         } else if window.first_msn == 0 {
             count.max(GROWING_MAX)
@@ -354,18 +377,18 @@ fn push_line(out: &mut String, line: &str) {
 /// Whether a tag belongs to the segment that follows (RFC 8216, 4.3.2).
 fn begins_segment(tag: &str) -> bool {
     const TAGS: [&str; 10] = [
-        "#EXTINF",
-        "#EXT-X-BYTERANGE",
-        "#EXT-X-DISCONTINUITY",
-        "#EXT-X-KEY",
-        "#EXT-X-MAP",
-        "#EXT-X-PROGRAM-DATE-TIME",
-        "#EXT-X-DATERANGE",
-        "#EXT-X-GAP",
-        "#EXT-X-BITRATE",
-        "#EXT-X-PART",
+        "INF",
+        "-X-BYTERANGE",
+        "-X-DISCONTINUITY",
+        "-X-KEY",
+        "-X-MAP",
+        "-X-PROGRAM-DATE-TIME",
+        "-X-DATERANGE",
+        "-X-GAP",
+        "-X-BITRATE",
+        "-X-PART",
     ];
-    !tag.starts_with('#') && !tag.is_empty() || TAGS.contains(&tag)
+    TAGS.contains(&tag)
 }
 
 fn seconds(extinf: &str) -> Duration {

@@ -139,3 +139,18 @@ fn line_ends_may_be_windows_own() {
     assert_eq!(window.last_duration(), Duration::from_secs(2));
     assert_eq!(window.target(), Duration::from_secs(2));
 }
+
+#[test]
+fn it_slides_as_the_origin_says() {
+    let of = |first, segments: &[&str]| {
+        playlist(first, 0, segments, "")
+            .replace(HEADER, &format!("{HEADER}#EXT-X-SHOAL-WINDOW:8\n"))
+    };
+    check(&of(0, &[A]), 1, &[B, A, B], &of(0, &[A, B, A, B]));
+    check(&of(0, &[A]), 1, &[B, A, B, C, D], &of(2, &[A, B, C, D]));
+    check(&of(3, &[A; 6]), 9, &[B], &of(4, &[A, A, A, A, A, B]));
+    let unlimited = of(0, &[A]).replace("#EXT-X-SHOAL-WINDOW:8", "#EXT-X-SHOAL-WINDOW:1000");
+    let many = vec![A; 30];
+    let shown = of(0, &[A; 31]).replace("#EXT-X-SHOAL-WINDOW:8", "#EXT-X-SHOAL-WINDOW:1000");
+    check(&unlimited, 1, &many, &shown);
+}
