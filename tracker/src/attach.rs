@@ -423,8 +423,15 @@ impl Swarm {
                 let choice = self.find_place(core, k, root, None, Search::Any)?;
                 Some((root, choice))
             });
-            let Some((root, choice)) = found else { break };
-            self.take_place(core, k, root, choice);
+            match found {
+                Some((root, choice)) => self.take_place(core, k, root, choice),
+                None => {
+                    let Some(root) = self.trees[k].last_root() else { break };
+                    if !self.trade_place(core, k, root) {
+                        break;
+                    }
+                }
+            }
             joined += 1;
         }
         joined

@@ -26,6 +26,7 @@ mod sessions;
 mod shared;
 mod stamp;
 mod swarm;
+mod trade;
 mod tree;
 mod trust;
 mod view;

@@ -1,6 +1,8 @@
 //! Swarms of many sizes come to rest in a good plan.
 
 use crate::world::{World, capped, profile};
+use shoal_tracker::{Mapping, Profile};
+use shoal_wire::PeerId;
 use std::time::Duration;
 
 /// Lets `count` viewers join a second apart.
@@ -132,4 +134,34 @@ fn extra_copies_are_only_what_is_missing() {
     // Five slots each: 200 edges of 320; the rest comes from the origin.
     assert!(view.edges >= 195, "{view:?}");
     assert_eq!(view.edges + view.roots.iter().sum::<u32>(), 320);
+}
+
+/// Of five peers one is behind a symmetric translator and one lets such peers in.
+fn is_symmetric(peer: PeerId) -> bool {
+    peer.0.is_multiple_of(5)
+}
+
+#[test]
+fn symmetric_peers_use_their_uplinks_where_upload_is_short() {
+    let mut world = World::new(3);
+    world.audits = false;
+    world.cannot_link = Some(|a, b| {
+        let lets_in = |peer: PeerId| peer.0 % 5 == 1;
+        (is_symmetric(a) && !lets_in(b)) || (is_symmetric(b) && !lets_in(a))
+    });
+    for id in 1..=60 {
+        let symmetric = is_symmetric(PeerId(id));
+        let mapping = if symmetric { Mapping::Symmetric } else { Mapping::Stable };
+        world.join(id, Profile { mapping, ..capped(2_000_000) });
+    }
+    world.run(Duration::from_secs(240));
+    world.tracker.audit().unwrap();
+    let children = world.children();
+    let mean = |symmetric: bool| {
+        let of = children.iter().filter(|(peer, _)| is_symmetric(**peer) == symmetric);
+        let (sum, count) = of.fold((0, 0), |(sum, count), (_, n)| (sum + n, count + 1));
+        f64::from(u32::try_from(sum).unwrap()) / f64::from(count)
+    };
+    println!("children of a symmetric peer {:.2}, of another {:.2}", mean(true), mean(false));
+    assert!(mean(true) > 0.5 * mean(false), "{:.2} against {:.2}", mean(true), mean(false));
 }
