@@ -144,7 +144,11 @@ async fn a_folder_is_a_recording() {
         (part.status().as_u16(), part.headers()["content-range"].to_str().unwrap()),
         (206, "bytes 1-2/5")
     );
-    assert_eq!(fixture.get("/vod/film/v/1-1-1.mp4.digest").await.status(), 200);
+    let digest = fixture.get("/vod/film/v/1-1-1.mp4.digest").await.bytes().await.unwrap();
+    let secret = std::fs::read(fixture.directory.path().join("data/signing.key")).unwrap();
+    let key = shoal_wire::OriginSigner::from_secret(&secret.try_into().unwrap()).key();
+    let digest = shoal_wire::SignedDigest::decode(digest, &[key]).unwrap();
+    assert_eq!((digest.byte_len, digest.chunk_matches(0, b"bbbbb")), (5, true));
     assert_eq!(fixture.get("/vod/film/s/0-1-0.vtt.digest").await.status(), 404);
     assert_eq!(fixture.push("../film/x.ts", "x").await, 403, "not with any key");
     assert_eq!((stamps(&vod.join("film")), stamps(&vod.join("film/v"))), before, "untouched");
