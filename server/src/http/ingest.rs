@@ -7,9 +7,10 @@ use super::Shared;
 use super::auth::keys_shown;
 use super::push_path::{BadPath, Kind, PushPath};
 use crate::config::{Config, IngestKey};
+use crate::net::ConnectionMeter;
 use crate::origin::{BACKUP_DIR, KEY_BYTES_MAX, PushError, Stream, Taken};
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
@@ -134,6 +135,7 @@ struct PushBody {
 /// One push, before anything of it is trusted.
 struct Push {
     shared: Shared,
+    connection: Arc<ConnectionMeter>,
     stream: String,
     path: String,
     keys: Vec<String>,
@@ -144,24 +146,26 @@ struct Push {
 /// `/ingest/{stream}/{path}`, with the key in a header.
 pub(super) async fn by_header(
     State(shared): State<Shared>,
+    Extension(connection): Extension<Arc<ConnectionMeter>>,
     Path((stream, path)): Path<(String, String)>,
     method: Method,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     let keys = keys_shown(&headers);
-    Push { shared, stream, path, keys, method, headers }.answer(body).await
+    Push { shared, connection, stream, path, keys, method, headers }.answer(body).await
 }
 
 /// `/publish/{key}/{stream}/{path}`.
 pub(super) async fn by_path(
     State(shared): State<Shared>,
+    Extension(connection): Extension<Arc<ConnectionMeter>>,
     Path((key, stream, path)): Path<(String, String, String)>,
     method: Method,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    Push { shared, stream, path, keys: vec![key], method, headers }.answer(body).await
+    Push { shared, connection, stream, path, keys: vec![key], method, headers }.answer(body).await
 }
 
 /// The query of an upload as YouTube has it.
@@ -181,6 +185,7 @@ pub(super) struct Upload {
 /// `/http_upload_hls?cid=KEY&copy=0&file=PATH`: the key tells the stream.
 pub(super) async fn by_query(
     State(shared): State<Shared>,
+    Extension(connection): Extension<Arc<ConnectionMeter>>,
     Query(Upload { cid, file, copy }): Query<Upload>,
     method: Method,
     headers: HeaderMap,
@@ -189,7 +194,7 @@ pub(super) async fn by_query(
     let of = |stream: &&Arc<Stream>| stream.key.as_ref().is_some_and(|key| key.matches(&cid));
     let stream = shared.origin.streams().find(of).map(|stream| stream.name.to_string());
     let path = if copy == 1 { format!("{BACKUP_DIR}{file}") } else { file };
-    let push = |stream| Push { shared, stream, path, keys: vec![cid], method, headers };
+    let push = |stream| Push { shared, connection, stream, path, keys: vec![cid], method, headers };
     match stream {
         Some(stream) => push(stream).answer(body).await,
         None => Refusal::Unauthorized.into_response(),
@@ -207,7 +212,10 @@ impl Push {
 
     async fn run(self, mut body: PushBody) -> Response {
         let outcome = match self.admit() {
-            Ok((stream, path)) => self.take(&stream, &path, &mut body).await,
+            Ok((stream, path)) => {
+                self.connection.becomes_push();
+                self.take(&stream, &path, &mut body).await
+            }
             Err(refusal) => Err(refusal),
         };
         match outcome {

@@ -2,7 +2,7 @@
 //!
 //! Rule: what the socket took is counted, once, whoever wrote it: bodies, headers, WebSocket
 //! frames. It counts for what the connection was last asked for, heads and all. A peer that takes
-//! nothing for too long is cut off here.
+//! nothing for too long is cut off here; an encoder that hears no answer any more is read to its end.
 
 use std::future::Future;
 use std::io;
@@ -58,6 +58,7 @@ pub(crate) enum Account {
 pub(crate) struct ConnectionMeter {
     listener: Arc<ListenerMeter>,
     is_control: AtomicBool,
+    is_push: AtomicBool,
     account: Mutex<Account>,
     /// Held as long as anybody holds the socket, so a WebSocket counts as a connection too.
     _permit: Option<OwnedSemaphorePermit>,
@@ -66,9 +67,9 @@ pub(crate) struct ConnectionMeter {
 impl ConnectionMeter {
     pub(crate) fn new(listener: &Arc<ListenerMeter>, permit: Option<OwnedSemaphorePermit>) -> Self {
         listener.connections.fetch_add(1, Ordering::Relaxed);
-        let is_control = AtomicBool::new(false);
+        let (is_control, is_push) = (AtomicBool::new(false), AtomicBool::new(false));
         let account = Mutex::new(Account::None);
-        Self { listener: Arc::clone(listener), is_control, account, _permit: permit }
+        Self { listener: Arc::clone(listener), is_control, is_push, account, _permit: permit }
     }
 
     /// What is written from now on counts for `account`. A client asks again only when it has all
@@ -80,6 +81,12 @@ impl ConnectionMeter {
     /// From now on the connection is a WebSocket.
     pub(crate) fn becomes_control(&self) {
         self.is_control.store(true, Ordering::Relaxed);
+    }
+
+    /// An encoder pushes over it. One that exits without reading our answers resets the connection;
+    /// what it sent before that is still to be read, so answers that cannot be written are dropped.
+    pub(crate) fn becomes_push(&self) {
+        self.is_push.store(true, Ordering::Relaxed);
     }
 
     fn wrote(&self, bytes: usize) {
@@ -119,12 +126,17 @@ impl<S> Metered<S> {
         Self { socket, meter, stall: None }
     }
 
+    /// What became of a write of `bytes`.
     fn after_write(
         &mut self,
         cx: &mut Context<'_>,
+        bytes: usize,
         poll: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         match poll {
+            Poll::Ready(Err(_)) if self.meter.is_push.load(Ordering::Relaxed) => {
+                Poll::Ready(Ok(bytes))
+            }
             Poll::Ready(result) => {
                 self.stall = None;
                 if let Ok(bytes) = result {
@@ -165,7 +177,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.socket).poll_write(cx, bytes);
-        self.after_write(cx, poll)
+        self.after_write(cx, bytes.len(), poll)
     }
 
     fn poll_write_vectored(
@@ -174,7 +186,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
-        self.after_write(cx, poll)
+        let bytes = slices.iter().map(|slice| slice.len()).sum();
+        self.after_write(cx, bytes, poll)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -219,6 +232,11 @@ mod tests {
         let error = near.write_all(&[0; 100]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(ListenerMeter::read(&listener.sent_bytes), 100);
+        drop(far);
+        assert!(near.write_all(&[0; 10]).await.is_err());
+        meter.becomes_push();
+        near.write_all(&[0; 10]).await.unwrap();
+        assert_eq!(ListenerMeter::read(&listener.sent_bytes), 100, "nobody took it");
         drop((near, meter));
         assert_eq!(listener.connections.load(Ordering::Relaxed), 0);
     }

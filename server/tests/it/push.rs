@@ -98,6 +98,30 @@ async fn an_encoder_that_hangs_up_without_waiting_loses_nothing() {
     until(|| async { (uris(&fixture.playlist().await).len() == 10).then_some(()) }).await;
 }
 
+/// The second of two bodies is still to be read when the answer to the first cannot be written.
+#[tokio::test]
+async fn an_encoder_that_exits_without_reading_its_answers_loses_nothing() {
+    let fixture = Fixture::new().await;
+    let put = |name: &str, body: String| {
+        let len = body.len();
+        let head = format!("PUT /publish/key1/cam/{name} HTTP/1.1\r\nHost: x\r\n");
+        format!("{head}Content-Length: {len}\r\n\r\n{body}")
+    };
+    let mut socket = soon(TcpStream::connect(fixture.address())).await.unwrap();
+    soon(socket.write_all(put("index0.ts", "zero".into()).as_bytes())).await.unwrap();
+    soon(socket.write_all(put("index.m3u8", playlist(0..=0)).as_bytes())).await.unwrap();
+    until(|| async { (!uris(&fixture.playlist().await).is_empty()).then_some(()) }).await;
+    // The server runs in this thread: it sees nothing of these before the reset.
+    let tail = ["1".repeat(20_000), "2".repeat(20_000)].map(|body| {
+        let name = format!("index{}.ts", &body[..1]);
+        put(&name, body)
+    });
+    let tail = tail.concat() + &put("index.m3u8", playlist(0..=2));
+    assert_eq!(socket.try_write(tail.as_bytes()).unwrap(), tail.len());
+    drop(socket);
+    until(|| async { (uris(&fixture.playlist().await).len() == 3).then_some(()) }).await;
+}
+
 #[tokio::test]
 async fn an_upload_that_breaks_off_is_no_segment() {
     let fixture = Fixture::new().await;
