@@ -6,6 +6,8 @@
 
 mod agent;
 mod clock;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod metrics;
 mod origin;
 mod playlist;

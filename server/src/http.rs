@@ -6,6 +6,8 @@ mod admin;
 mod auth;
 mod body;
 mod dashboard;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod ingest;
 mod pages;
 mod playback;

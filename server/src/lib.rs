@@ -15,6 +15,9 @@ mod pages;
 mod process;
 mod sessions;
 
+#[cfg(fuzzing)]
+pub use http::fuzzing;
+
 use config::{Config, DEMO_STREAM};
 use dashboard::Dashboard;
 use http::{IngestState, Meters, Readiness, Shared};

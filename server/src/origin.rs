@@ -6,6 +6,8 @@
 mod encoder_playlist;
 mod encoders;
 mod files;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod journal;
 mod keys;
 mod load;

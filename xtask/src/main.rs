@@ -1,4 +1,5 @@
-//! `cargo xtask`: what a developer of Shoal runs: `check`, `test`, `bench`, `web` and `demo`.
+//! `cargo xtask`: what a developer of Shoal runs: `check`, `test`, `bench`, `fuzz`,
+//! `web` and `demo`.
 //!
 //! Rule: whatever the continuous integration runs is one of these commands, so that it runs the
 //! same on any machine. It builds and starts the product; it is no part of it.
@@ -6,6 +7,7 @@
 mod bench;
 mod check;
 mod demo;
+mod fuzz;
 mod shell;
 mod suite;
 mod web;
@@ -29,6 +31,8 @@ enum Task {
     Test(suite::Args),
     /// The criterion benchmarks of all crates.
     Bench(bench::Args),
+    /// Random bytes into whatever strangers send: playlists, paths, ranges, messages.
+    Fuzz(fuzz::Args),
     /// The browser's part: the engine as WASM, the SDK and the pages, into `web-demo/dist`.
     Web(web::Args),
     /// A live event on this machine: server, agents and real players, with the figures measured.
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
         Task::Check => check::run(),
         Task::Test(args) => suite::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Web(args) => web::run(args),
         Task::Demo(args) => demo::run(&args),
         Task::Recorder(args) => demo::recorder::run(&args),

@@ -4,6 +4,8 @@
 //! from its task, all else is the origin's own answer, streamed through. A request is held until
 //! there is an answer: never an early 404, which players retry at once and then skip.
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod guard;
 mod object;
 mod pass;

@@ -242,9 +242,13 @@ fn ours<'u>(uri: &'u str, stream: &str) -> Option<&'u str> {
 /// The last component of the path that takes uploads by query, as YouTube's does.
 pub(crate) const UPLOAD_PATH: &str = "http_upload_hls";
 
-/// `relative`, percent-decoded, from `directory` on; none outside of the stream.
+/// `relative`, percent-decoded, from `directory` on; none outside of the stream, or where no upload
+/// can be.
 fn join(directory: &str, relative: &str) -> Option<String> {
     let relative = decoded(relative)?;
+    if relative.chars().any(|c| c.is_control() || c == '\\') {
+        return None;
+    }
     let mut parts: Vec<&str> = directory.split('/').filter(|part| !part.is_empty()).collect();
     for part in relative.split('/') {
         match part {
@@ -296,6 +300,14 @@ pub(crate) fn variables(master: &str, variables: &mut Variables) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_no_upload_can_have_are_refused() {
+        for name in ["a\u{0}.ts", "a%00.ts", "a\\b.ts", "%2e%2e/%2e%2e/a.ts", "../../a.ts"] {
+            assert_eq!(join("v0", name), None, "{name:?}");
+        }
+        assert_eq!(join("v0", "../a%20b.ts").as_deref(), Some("a b.ts"));
+    }
 
     fn parse(text: &[u8], path: &str) -> Result<EncoderPlaylist, PlaylistError> {
         EncoderPlaylist::parse(text, Place::new("cam", path), &Variables::default())
