@@ -56,7 +56,7 @@ pub enum PeerMessage {
         /// The first object not wanted any more; it names the rendition.
         until: ObjectId,
     },
-    /// Send me these chunks.
+    /// Send me these chunks, or the digest alone if there are none of them.
     Fetch {
         /// Of this object.
         object: ObjectId,
@@ -305,7 +305,8 @@ fn read_substream(reader: &mut Reader) -> Result<(Substream, ObjectId), DecodeEr
 fn read_range(reader: &mut Reader, kind: u8) -> Result<PeerMessage, DecodeError> {
     let object = read_object(reader)?;
     let chunks = ChunkRange::new(reader.u16()?.into(), reader.u16()?.into());
-    if chunks.is_empty() || chunks.end() > FETCH_CHUNKS_MAX.min(u16::MAX.into()) {
+    let is_named = !chunks.is_empty() || kind == FETCH;
+    if !is_named || chunks.end() > FETCH_CHUNKS_MAX.min(u16::MAX.into()) {
         return Err(DecodeError::OutOfRange("chunk range"));
     }
     Ok(match kind {

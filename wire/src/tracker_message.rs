@@ -4,7 +4,7 @@
 //! say so in their names; nothing is a floating-point number.
 
 use crate::codec::DecodeError;
-use crate::id::{ObjectId, PeerId, RenditionId, StreamName, Substream};
+use crate::id::{Epoch, ObjectId, PeerId, RenditionId, StreamName, Substream};
 use crate::unit::{BitRate, ByteSize};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -166,6 +166,45 @@ pub struct Report {
     pub neighbours: Vec<NeighbourReport>,
 }
 
+/// Consecutive segments, whole and of one epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MsnRun {
+    /// The media sequence number of the first.
+    pub first: u64,
+    /// How many.
+    pub count: u32,
+}
+
+impl MsnRun {
+    /// One past the last media sequence number.
+    pub const fn end(self) -> u64 {
+        self.first.saturating_add(self.count as u64)
+    }
+
+    /// What it has in common with the segments from `first` to before `end`, if anything.
+    pub fn within(self, first: u64, end: u64) -> Option<Self> {
+        let (first, end) = (self.first.max(first), self.end().min(end));
+        let count = u32::try_from(end.checked_sub(first)?).ok()?;
+        (count > 0).then_some(Self { first, count })
+    }
+}
+
+/// Most runs that one [`ClientMessage::Position`] may name; one that holds more names the longest.
+pub const HELD_RUNS_MAX: usize = 32;
+/// Most segments that those runs may have together: more than any peer knows.
+pub const HELD_SEGMENTS_MAX: u32 = 4_096;
+/// Most segments ahead that sources are given for.
+pub const AHEAD_MAX: u8 = 16;
+
+/// A peer that has segments which another will need.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Which peer.
+    pub peer: PeerId,
+    /// What it has of what was asked for, in order.
+    pub runs: Vec<MsnRun>,
+}
+
 /// From a viewer to the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -201,6 +240,21 @@ pub enum ClientMessage {
     Unwatch {
         /// The rendition.
         rendition: RenditionId,
+    },
+    /// Where the viewer is in a rendition that it plays on demand or far behind the live edge, and
+    /// what it has of it: said at once after a start or a seek, else at most every few seconds and
+    /// only if it has changed. The answer is [`ServerMessage::Sources`], or a plan.
+    Position {
+        /// The rendition.
+        rendition: RenditionId,
+        /// The epoch of all these segments.
+        epoch: Epoch,
+        /// The first segment that it lacks from its playhead on.
+        msn: u64,
+        /// How many segments from there on it looks for sources of, [`AHEAD_MAX`] at most.
+        ahead: u8,
+        /// What it has and gives, in order, [`HELD_RUNS_MAX`] runs at most.
+        held: Vec<MsnRun>,
     },
     /// The viewer changed what it allows.
     Share {
@@ -264,6 +318,11 @@ pub struct RenditionInfo {
     pub rendition: RenditionId,
     /// Path of its media playlist, relative to the stream's base URL.
     pub playlist: String,
+    /// Whether it is complete, so that nobody waits for more of it: its viewers get sources for
+    /// where they are, and no place in trees. A viewer of a live rendition does as well while it
+    /// plays far behind the live edge.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub on_demand: bool,
 }
 
 /// A STUN or TURN server (RFC 8489, RFC 8656).
@@ -352,6 +411,16 @@ pub enum ServerMessage {
         substreams: u8,
         /// What changed.
         assignments: Vec<Assignment>,
+    },
+    /// The answer to a position: who has what this viewer will need, all that it is to ask. The
+    /// links to them are introduced. Until the next plan, nobody feeds it in this rendition.
+    Sources {
+        /// The rendition.
+        rendition: RenditionId,
+        /// The epoch of all these segments.
+        epoch: Epoch,
+        /// The peers, the best first.
+        sources: Vec<Source>,
     },
     /// A digest, base64 of its encoding.
     Digest {

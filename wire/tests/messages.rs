@@ -4,7 +4,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use shoal_wire::digest::{CHUNK_SIZE_MIN, CHUNKS_MAX};
 use shoal_wire::peer_message::{CHUNKS_PER_MESSAGE_MAX, Holding, MESSAGE_BYTES_MAX};
-use shoal_wire::tracker_message::{Assignment, Report, Signal, Totals};
+use shoal_wire::tracker_message::{
+    Assignment, MsnRun, RenditionInfo, Report, Signal, Source, Totals,
+};
 use shoal_wire::{
     BitRate, ByteSize, ChunkRange, ClientMessage, DecodeError, Digest, Epoch, ObjectId,
     OriginSigner, Part, PeerId, PeerMessage, RenditionId, ServerMessage, SignedDigest, Substream,
@@ -215,6 +217,7 @@ fn golden_bytes() {
         ("subscribed", PeerMessage::Subscribed { substream, from: object }),
         ("unsubscribe", PeerMessage::Unsubscribe { substream, until: object }),
         ("fetch", PeerMessage::Fetch { object, chunks }),
+        ("want-digest", PeerMessage::Fetch { object, chunks: ChunkRange::new(0, 0) }),
         ("cancel", PeerMessage::Cancel { object, chunks }),
         ("refuse", PeerMessage::Refuse { object, chunks }),
         ("chunk", PeerMessage::Chunk { object, chunks, held, payload }),
@@ -235,6 +238,7 @@ fn golden_bytes() {
         let encoded: String = message.encode().iter().map(|b| format!("{b:02x}")).collect();
         let (golden_name, hex) = line.split_once(": ").expect("a line is a name and bytes");
         assert_eq!((golden_name, hex.replace(' ', "")), (name, encoded));
+        assert_eq!(PeerMessage::decode(message.encode()), Ok(message));
     }
 }
 
@@ -245,12 +249,24 @@ fn json_messages_round_trip() {
         upload: BitRate::from_bps(5),
         ..Report::default()
     };
+    let position = ClientMessage::Position {
+        rendition: RenditionId(1),
+        epoch: Epoch(3),
+        msn: 9,
+        ahead: 15,
+        held: vec![MsnRun { first: 0, count: 9 }],
+    };
     let from_client = [
         ClientMessage::Watch { rendition: RenditionId(1), msn: 2 },
         ClientMessage::Signal { peer: PeerId(0xabc), signal: Signal::Offer { sdp: "v=0".into() } },
         ClientMessage::Report(report),
+        position.clone(),
         ClientMessage::Bye,
     ];
+    assert_eq!(
+        position.to_json(),
+        r#"{"type":"position","rendition":1,"epoch":3,"msn":9,"ahead":15,"held":[{"first":0,"count":9}]}"#
+    );
     for message in from_client {
         assert_eq!(ClientMessage::from_json(&message.to_json()), Ok(message));
     }
@@ -264,7 +280,14 @@ fn json_messages_round_trip() {
     );
     let digest = ServerMessage::Digest { digest: Bytes::from_static(b"\x00\xff") };
     assert_eq!(digest.to_json(), r#"{"type":"digest","digest":"AP8="}"#);
-    for message in [plan, digest] {
+    let source = Source { peer: PeerId(7), runs: vec![MsnRun { first: 4, count: 2 }] };
+    let (rendition, epoch) = (RenditionId(1), Epoch(3));
+    let sources = ServerMessage::Sources { rendition, epoch, sources: vec![source] };
+    assert_eq!(
+        sources.to_json(),
+        r#"{"type":"sources","rendition":1,"epoch":3,"sources":[{"peer":"0000000000000007","runs":[{"first":4,"count":2}]}]}"#
+    );
+    for message in [plan, digest, sources] {
         assert_eq!(ServerMessage::from_json(&message.to_json()), Ok(message));
     }
 }
@@ -283,4 +306,30 @@ fn long_and_wrong_messages_are_refused() {
     for (bytes, error) in cases {
         assert_eq!(PeerMessage::decode(bytes.into()), Err(error));
     }
+}
+
+#[test]
+fn what_runs_have_in_common() {
+    let run = |first, count| MsnRun { first, count };
+    for (held, first, end, common) in [
+        (run(0, 9), 4, 20, Some(run(4, 5))),
+        (run(5, 2), 4, 20, Some(run(5, 2))),
+        (run(5, 20), 4, 20, Some(run(5, 15))),
+        (run(0, 4), 4, 20, None),
+        (run(20, 4), 4, 20, None),
+        (run(u64::MAX, u32::MAX), 0, 9, None),
+    ] {
+        assert_eq!(held.within(first, end), common, "{held:?}");
+    }
+}
+
+#[test]
+fn renditions_are_live_unless_they_say_otherwise() {
+    let live = r#"{"rendition":1,"playlist":"video.m3u8"}"#;
+    let info: RenditionInfo = serde_json::from_str(live).expect("an older server's");
+    assert!(!info.on_demand);
+    assert_eq!(serde_json::to_string(&info).expect("it is text"), live);
+    let title = RenditionInfo { on_demand: true, ..info };
+    let read = serde_json::to_string(&title).expect("it is text");
+    assert_eq!(serde_json::from_str::<RenditionInfo>(&read).expect("our own"), title);
 }
