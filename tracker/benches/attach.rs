@@ -127,7 +127,7 @@ impl World {
         let peer = PeerId(id.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let start = std::time::Instant::now();
         self.give(Input::Join { peer, profile, edges: Vec::new(), neighbours: Vec::new() });
-        self.give(Input::Watch { peer, rendition: VIDEO });
+        self.give(Input::Watch { peer, rendition: VIDEO, msn: u64::MAX });
         let took = start.elapsed();
         let upload = BitRate::from_bps(upload * 1_000_000);
         self.give(Input::Report { peer, report: Report { upload, ..Report::default() } });

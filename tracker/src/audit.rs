@@ -2,6 +2,7 @@
 //!
 //! It costs O(n · K · depth): for tests and the simulator.
 
+use crate::config::Config;
 use crate::engine::Tracker;
 use crate::homes::Supply;
 use crate::peers::PeerIx;
@@ -35,8 +36,16 @@ impl Tracker {
     /// [`Fault`] names the first that does not hold.
     pub fn audit(&self) -> Result<(), Fault> {
         let mut uses: BTreeMap<(PeerIx, PeerIx), u32> = BTreeMap::new();
+        let mut given: BTreeMap<PeerIx, u32> = BTreeMap::new();
         for swarm in &self.swarms {
             swarm.audit_counts()?;
+            swarm.audit_demand(&self.core.config)?;
+            for (peer, viewer) in swarm.demand.viewers() {
+                for &source in &viewer.sources {
+                    *uses.entry((peer.min(source), peer.max(source))).or_default() += 1;
+                    *given.entry(source).or_default() += viewer.share_kbps;
+                }
+            }
             for k in 0..swarm.substreams() {
                 for member in swarm.indices() {
                     self.audit_node(swarm, k, member)?;
@@ -46,6 +55,10 @@ impl Tracker {
                     }
                 }
             }
+        }
+        for (ix, peer) in self.core.peers.iter() {
+            let promised = given.get(&ix).copied().unwrap_or(0);
+            ensure(peer.given_kbps == promised, || format!("{} promised {promised}", peer.id))?;
         }
         self.audit_links(&uses)
     }
@@ -116,6 +129,21 @@ impl Tracker {
 }
 
 impl Swarm {
+    fn audit_demand(&self, config: &Config) -> Result<(), Fault> {
+        ensure(self.demand.is_indexed(), || String::from("holders are indexed wrongly"))?;
+        for (peer, viewer) in self.demand.viewers() {
+            let count = viewer.sources.len();
+            ensure(count <= usize::from(config.sources_max), || {
+                format!("{peer:?} has {count} sources")
+            })?;
+            let known = |source: &PeerIx| *source != peer && self.demand.viewer(*source).is_some();
+            ensure(viewer.sources.iter().all(known), || {
+                format!("a source of {peer:?} holds nothing")
+            })?;
+        }
+        Ok(())
+    }
+
     fn audit_counts(&self) -> Result<(), Fault> {
         for member in self.indices() {
             let entry = self.member(member);

@@ -66,6 +66,13 @@ pub struct Config {
     pub late_children_min: u8,
     /// Time for which it then has none.
     pub late_penalty: Duration,
+    /// A viewer so far behind the newest segment is served on demand: further than any player keeps
+    /// from the live edge by itself.
+    pub shift_min: Duration,
+    /// One that was, and comes so near to it, goes to the trees.
+    pub shift_end: Duration,
+    /// Sources of an on-demand viewer: three for each segment, and as many for where it goes next.
+    pub sources_max: u8,
     /// Unrelated reporters of bad chunks that ban a peer with which no child is content. One report
     /// proves nothing to a third party; four from different sites are hard to come by for a
     /// slanderer.
@@ -106,10 +113,20 @@ impl Default for Config {
             adopt_grace: Duration::from_secs(10),
             late_children_min: 3,
             late_penalty: Duration::from_secs(60),
+            shift_min: Duration::from_secs(60),
+            shift_end: Duration::from_secs(20),
+            sources_max: 6,
             accusers_min: 4,
             accusations_max: 8,
             reporters_max: 16,
             accused_max: 4_096,
         }
+    }
+}
+
+impl Config {
+    /// How far behind the newest segment a viewer is served on demand.
+    pub(crate) const fn shift(&self, is_shifted: bool) -> Duration {
+        if is_shifted { self.shift_end } else { self.shift_min }
     }
 }

@@ -4,6 +4,7 @@
 //! function; it never fails, since whatever a peer says can be answered by planning without it.
 
 use crate::config::Config;
+use crate::demand::Position;
 use crate::input::{Input, Published};
 use crate::links::Down;
 use crate::output::Output;
@@ -50,7 +51,10 @@ impl Tracker {
                 self.join(peer, &profile, edges, &neighbours);
             }
             Input::Leave { peer } => self.leave(peer),
-            Input::Watch { peer, rendition } => self.watch(peer, rendition),
+            Input::Watch { peer, rendition, msn } => self.watch(peer, rendition, msn),
+            Input::Position { peer, rendition, epoch, msn, ahead, held } => {
+                self.position(peer, rendition, Position { epoch, msn, ahead, held });
+            }
             Input::Unwatch { peer, rendition } => self.unwatch(peer, rendition),
             Input::Share { peer, share, upload_cap } => self.share(peer, share, upload_cap),
             Input::Link { peer, other, state, rtt } => self.link(peer, other, state, rtt),
@@ -60,6 +64,7 @@ impl Tracker {
             Input::BadChunk { reporter, accused } => self.bad_chunk(reporter, accused),
             Input::Report { peer, report } => self.report(peer, &report),
             Input::Published(published) => self.published(published),
+            Input::OnDemand { rendition } => self.end_rendition(rendition),
             Input::Peers { enabled } => self.switch(enabled),
             Input::Tick => self.tick(now),
         }
@@ -95,7 +100,7 @@ impl Tracker {
     }
 
     /// Index of the swarm of a rendition, made if there is none yet; nothing beyond the limit.
-    fn swarm_of(&mut self, rendition: RenditionId) -> Option<SwarmIx> {
+    pub(crate) fn swarm_of(&mut self, rendition: RenditionId) -> Option<SwarmIx> {
         if let Some(&ix) = self.renditions.get(&rendition) {
             return Some(ix);
         }
@@ -108,7 +113,7 @@ impl Tracker {
         Some(ix)
     }
 
-    fn watch(&mut self, id: PeerId, rendition: RenditionId) {
+    fn watch(&mut self, id: PeerId, rendition: RenditionId, msn: u64) {
         let Some(peer) = self.core.peers.find(id) else { return };
         let Some(swarm) = self.swarm_of(rendition) else { return };
         let watches_max = usize::from(self.core.config.watches_max);
@@ -117,7 +122,12 @@ impl Tracker {
             return;
         }
         watches.reserve_exact(1);
-        watches.push(Watch { swarm, member: MemberIx::NONE });
+        let shift = self.core.config.shift(false);
+        let on_demand = self.swarms[swarm.at()].is_behind(msn, shift);
+        watches.push(Watch { swarm, member: MemberIx::NONE, on_demand });
+        if on_demand {
+            self.swarms[swarm.at()].ask_position(&mut self.core, peer);
+        }
         self.enter(peer, swarm);
         self.share_upload(peer);
     }
@@ -125,7 +135,9 @@ impl Tracker {
     /// Makes a peer a member of a swarm that it watches, if it is to be planned.
     pub(crate) fn enter(&mut self, peer: PeerIx, ix: SwarmIx) {
         let (core, swarm) = (&mut self.core, &mut self.swarms[ix.at()]);
-        if !core.peers.peer(peer).is_planned() {
+        let entry = core.peers.peer(peer);
+        let on_demand = |watch: &Watch| watch.swarm == ix && watch.on_demand;
+        if !entry.is_planned() || entry.watches.iter().any(on_demand) {
             return;
         }
         let member = swarm.join(core, peer);
@@ -148,6 +160,7 @@ impl Tracker {
 
     /// Takes a peer out of a swarm that it still watches.
     pub(crate) fn exit(&mut self, peer: PeerIx, ix: SwarmIx) {
+        self.swarms[ix.at()].leave_demand(&mut self.core, peer);
         let Some(member) = self.core.peers.peer(peer).member_of(ix) else { return };
         self.swarms[ix.at()].leave(&mut self.core, member);
         for watch in &mut self.core.peers.peer_mut(peer).watches {
@@ -270,6 +283,7 @@ impl Tracker {
         }
         for swarm in &mut self.swarms {
             swarm.clear(&mut self.core);
+            swarm.clear_demand(&mut self.core);
         }
         for peer in self.core.peers.indices() {
             self.core.peers.peer_mut(peer).links.clear();

@@ -2,8 +2,8 @@
 
 use alloc::vec::Vec;
 use core::time::Duration;
-use shoal_wire::tracker_message::{Edge, LinkState, LostReason, Report};
-use shoal_wire::{BitRate, ByteSize, ObjectId, PeerId, RenditionId, ShareMode, Substream};
+use shoal_wire::tracker_message::{Edge, LinkState, LostReason, MsnRun, Report};
+use shoal_wire::{BitRate, ByteSize, Epoch, ObjectId, PeerId, RenditionId, ShareMode, Substream};
 
 /// What the tracker knows of a peer when it joins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +84,24 @@ pub enum Input {
         peer: PeerId,
         /// Which rendition.
         rendition: RenditionId,
+        /// The first segment that its player asked for: far behind the live edge, it gets sources
+        /// instead of a place in trees.
+        msn: u64,
+    },
+    /// A viewer on demand, or behind the live edge, says where it is and what it holds.
+    Position {
+        /// Which peer.
+        peer: PeerId,
+        /// The rendition.
+        rendition: RenditionId,
+        /// The epoch of all these segments.
+        epoch: Epoch,
+        /// The first segment that it lacks.
+        msn: u64,
+        /// How many segments from there on it looks for sources of.
+        ahead: u8,
+        /// What it holds and gives.
+        held: Vec<MsnRun>,
     },
     /// It plays it no more.
     Unwatch {
@@ -141,6 +159,12 @@ pub enum Input {
     },
     /// The origin has published an object.
     Published(Published),
+    /// A rendition is complete: nothing of it will be published, and whoever begins to watch it gets
+    /// sources instead of a place in trees.
+    OnDemand {
+        /// Which.
+        rendition: RenditionId,
+    },
     /// The operator switched peers off, or on again.
     Peers {
         /// Whether peers are used.

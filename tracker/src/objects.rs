@@ -13,6 +13,8 @@ impl Swarm {
     /// Notes a new object; says whether it is the first, which gives the rendition its shape.
     pub(crate) fn take_object(&mut self, core: &mut Core, published: Published) -> bool {
         self.recent.push_back(published.object);
+        self.segment_len = published.duration;
+        self.is_on_demand = false;
         while self.recent.len() > usize::from(core.config.start_digests_max) {
             self.recent.pop_front();
         }

@@ -1,8 +1,8 @@
 //! All that a tracker asks for.
 
 use alloc::vec::Vec;
-use shoal_wire::tracker_message::Assignment;
-use shoal_wire::{ObjectId, PeerId, RenditionId};
+use shoal_wire::tracker_message::{Assignment, Source};
+use shoal_wire::{Epoch, ObjectId, PeerId, RenditionId};
 
 /// A request to the shell around a tracker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,17 @@ pub enum Output {
         substreams: u8,
         /// What changed.
         assignments: Vec<Assignment>,
+    },
+    /// Tell a viewer on demand, or behind the live edge, who has what it will need.
+    Sources {
+        /// Which viewer.
+        peer: PeerId,
+        /// The rendition.
+        rendition: RenditionId,
+        /// The epoch of all these segments.
+        epoch: Epoch,
+        /// Its sources, the best first.
+        sources: Vec<Source>,
     },
     /// Send the digest of an object to these peers: its roots, or a newcomer.
     Digest {

@@ -38,6 +38,8 @@ pub(crate) struct Watch {
     pub(crate) swarm: SwarmIx,
     /// Its index there; nobody while it is not planned (peers off).
     pub(crate) member: MemberIx,
+    /// Whether it gets sources there instead of a place in trees.
+    pub(crate) on_demand: bool,
 }
 
 /// Links that fail before it is given up to open any: a peer behind a firewall, not bad luck.
@@ -76,6 +78,8 @@ pub(crate) struct Peer {
     hopeless_until: Stamp,
     cap_kbps: u32,
     learned_kbps: u32,
+    /// Upload that is planned for on-demand viewers, over all renditions.
+    pub(crate) given_kbps: u32,
     pub(crate) joined: Stamp,
     pub(crate) lateness: Lateness,
     pub(crate) links: Vec<Link>,
@@ -101,6 +105,7 @@ impl Peer {
             hopeless_until: Stamp::ZERO,
             cap_kbps: profile.upload_cap.map_or(u32::MAX, kbps),
             learned_kbps: 0,
+            given_kbps: 0,
             joined: now,
             lateness: Lateness::default(),
             links: Vec::new(),

@@ -93,10 +93,11 @@ impl Tracker {
     /// Takes a peer out of all swarms and tells it so; it goes on with the origin alone.
     pub(crate) fn exit_all(&mut self, peer: PeerIx) {
         for watch in self.core.peers.peer(peer).watches.clone() {
-            if watch.member == MemberIx::NONE {
+            let was_member = watch.member != MemberIx::NONE;
+            self.exit(peer, watch.swarm);
+            if !was_member {
                 continue;
             }
-            self.exit(peer, watch.swarm);
             let swarm = &self.swarms[watch.swarm.at()];
             let substreams = u8::try_from(swarm.substreams()).expect("substreams fit in a byte");
             if substreams == 0 || !self.core.enabled {
@@ -116,6 +117,7 @@ impl Tracker {
             return;
         }
         self.core.note_down(a, b, down);
+        self.part_sources(a, b);
         for watch in self.core.peers.peer(a).watches.clone() {
             let Some(other) = self.core.peers.peer(b).member_of(watch.swarm) else { continue };
             if watch.member != MemberIx::NONE {

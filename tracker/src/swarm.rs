@@ -5,6 +5,7 @@
 //!
 //! It does not choose parents (see `attach`) and does not size slots (see `capacity`).
 
+use crate::demand::Demand;
 use crate::homes::Supply;
 use crate::output::Output;
 use crate::peers::{PeerIx, SwarmIx};
@@ -14,6 +15,7 @@ use crate::stamp::Stamp;
 use crate::tree::{MemberIx, Parent, Tree};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
+use core::time::Duration;
 use rand_core::Rng;
 use shoal_wire::tracker_message::Assignment;
 use shoal_wire::{ObjectId, PeerId, RenditionId, SUBSTREAMS_MAX, Substream};
@@ -63,6 +65,12 @@ pub(crate) struct Swarm {
     pub(crate) shape: Option<Shape>,
     /// The newest objects, oldest first.
     pub(crate) recent: VecDeque<ObjectId>,
+    /// Duration of the newest.
+    pub(crate) segment_len: Duration,
+    /// Whether it is complete.
+    pub(crate) is_on_demand: bool,
+    /// Those of its viewers that are not in the trees.
+    pub(crate) demand: Demand,
     members: Vec<Option<Member>>,
     vacant: Vec<MemberIx>,
     count: u32,
@@ -103,6 +111,9 @@ impl Swarm {
             rendition,
             shape: None,
             recent: VecDeque::new(),
+            segment_len: Duration::ZERO,
+            is_on_demand: false,
+            demand: Demand::default(),
             members: Vec::new(),
             vacant: Vec::new(),
             count: 0,
@@ -518,6 +529,7 @@ impl Swarm {
             + self.vacant.capacity() * size_of::<MemberIx>()
             + self.stale.capacity() * size_of::<(u8, MemberIx)>()
             + self.crowded.capacity() * size_of::<(Stamp, MemberIx)>()
+            + self.demand.memory_bytes()
             + self.trees.iter().map(Tree::memory_bytes).sum::<usize>()
     }
 }

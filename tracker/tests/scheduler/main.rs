@@ -3,5 +3,6 @@
 mod convergence;
 mod forest;
 mod random;
+mod sources;
 mod traces;
 mod world;

@@ -5,7 +5,7 @@ use crate::world::{VIDEO, World, profile};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use shoal_tracker::{Input, Mapping, Output, Place, Profile, Published};
-use shoal_wire::tracker_message::{Edge, LinkState, LostReason, NeighbourReport, Report};
+use shoal_wire::tracker_message::{Edge, LinkState, LostReason, MsnRun, NeighbourReport, Report};
 use shoal_wire::{BitRate, ByteSize, Epoch, ObjectId, PeerId, RenditionId, ShareMode, Substream};
 use std::time::Duration;
 
@@ -118,12 +118,30 @@ impl Dice {
         })
     }
 
+    fn position(&mut self) -> Input {
+        let run = |dice: &mut Self| {
+            let count = u32::try_from(dice.below(40)).expect("small");
+            MsnRun { first: dice.below(1_000), count }
+        };
+        Input::Position {
+            peer: self.peer(),
+            rendition: self.rendition(),
+            epoch: Epoch(u32::from(self.below(20) > 0)),
+            msn: self.below(1_000),
+            ahead: u8::try_from(self.below(20)).expect("small"),
+            held: (0..self.below(4)).map(|_| run(self)).collect(),
+        }
+    }
+
     fn input(&mut self, world: &mut World) -> Input {
         let (peer, rendition) = (self.peer(), self.rendition());
         match self.below(1_000) {
             0..60 => self.join(),
             60..90 => Input::Leave { peer },
-            90..300 => Input::Watch { peer, rendition },
+            90..200 => Input::Watch { peer, rendition, msn: u64::MAX },
+            200..260 => self.position(),
+            260..299 => Input::Watch { peer, rendition, msn: self.below(1_000) },
+            299 => Input::OnDemand { rendition },
             300..320 => Input::Unwatch { peer, rendition },
             320..340 => {
                 let Profile { share, upload_cap, .. } = self.profile();
@@ -223,5 +241,5 @@ fn a_leave_hurts_little() {
     assert!(changes <= 30 * 24, "{changes} changes for 30 leavers");
     world.tracker.audit().expect("the tables agree");
     world.handle(Input::Leave { peer: PeerId(12_345) });
-    world.handle(Input::Watch { peer: PeerId(12_345), rendition: VIDEO });
+    world.handle(Input::Watch { peer: PeerId(12_345), rendition: VIDEO, msn: u64::MAX });
 }

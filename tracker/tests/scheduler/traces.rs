@@ -260,7 +260,7 @@ fn upload_is_split_among_renditions() {
         substreams: 4,
     }));
     for id in 1..=3 {
-        world.handle(Input::Watch { peer: PeerId(id), rendition: audio });
+        world.handle(Input::Watch { peer: PeerId(id), rendition: audio, msn: u64::MAX });
     }
     assert_eq!(room(&world), before / 2);
     let learned = Report { upload: BitRate::from_bps(20_000_000), ..Report::default() };
@@ -299,7 +299,7 @@ fn a_restarted_tracker_adopts_the_plan() {
         neighbours.sort_unstable();
         neighbours.dedup();
         restarted.handle(Input::Join { peer, profile: profile(), edges, neighbours });
-        restarted.handle(Input::Watch { peer, rendition: VIDEO });
+        restarted.handle(Input::Watch { peer, rendition: VIDEO, msn: u64::MAX });
         restarted.run(Duration::from_millis(100));
     }
     assert_eq!(restarted.plans, 0, "nobody is moved");
@@ -322,7 +322,7 @@ fn a_cycle_and_a_parent_that_stays_away_are_planned_anew() {
     for (id, above) in [(1, 2), (2, 3), (3, 1), (4, 77)] {
         let (peer, edges) = (PeerId(id), vec![edge(above)]);
         world.handle(Input::Join { peer, profile: profile(), edges, neighbours: Vec::new() });
-        world.handle(Input::Watch { peer, rendition: VIDEO });
+        world.handle(Input::Watch { peer, rendition: VIDEO, msn: u64::MAX });
     }
     assert_eq!(world.tracker.parent(PeerId(4), VIDEO, Substream(0)), None, "it waits");
     world.run(Duration::from_secs(12));

@@ -2,7 +2,7 @@
 //! was told. It checks the tracker's own tables and the peers' view after every event.
 
 use shoal_tracker::{Config, Input, Mapping, Output, Place, Profile, Published, Tracker};
-use shoal_wire::tracker_message::LinkState;
+use shoal_wire::tracker_message::{LinkState, Source};
 use shoal_wire::{
     BitRate, ByteSize, Epoch, Instant, ObjectId, PeerId, RenditionId, ShareMode, Substream,
 };
@@ -20,6 +20,8 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     /// What each peer was told.
     pub(crate) parents: BTreeMap<(PeerId, RenditionId, u8), Option<PeerId>>,
+    /// Whom each on-demand viewer was told to ask.
+    pub(crate) sources: BTreeMap<(PeerId, RenditionId), Vec<Source>>,
     /// Everything that the tracker asked for.
     pub(crate) log: Vec<Output>,
     pub(crate) banned: BTreeSet<PeerId>,
@@ -62,6 +64,7 @@ impl World {
             tracker: Tracker::new(config, seed),
             now: Instant::from_micros(1_000_000),
             parents: BTreeMap::new(),
+            sources: BTreeMap::new(),
             log: Vec::new(),
             banned: BTreeSet::new(),
             plans: 0,
@@ -107,6 +110,9 @@ impl World {
             Output::Banned { peer } => {
                 self.banned.insert(*peer);
             }
+            Output::Sources { peer, rendition, sources, .. } => {
+                self.sources.insert((*peer, *rendition), sources.clone());
+            }
             Output::Disconnect { .. } | Output::Peers { .. } => {}
         }
         self.log.push(output);
@@ -115,7 +121,7 @@ impl World {
     pub(crate) fn join(&mut self, id: u64, profile: Profile) {
         let peer = PeerId(id);
         self.handle(Input::Join { peer, profile, edges: Vec::new(), neighbours: Vec::new() });
-        self.handle(Input::Watch { peer, rendition: VIDEO });
+        self.handle(Input::Watch { peer, rendition: VIDEO, msn: u64::MAX });
     }
 
     pub(crate) fn leave(&mut self, id: u64) {
