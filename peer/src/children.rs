@@ -28,6 +28,10 @@ pub(crate) struct Children {
 }
 
 impl Children {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
     /// The children of a substream, by name.
     pub(crate) fn of(
         &self,

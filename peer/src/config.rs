@@ -20,6 +20,14 @@ pub struct Config {
     pub segment_bytes_prior: u32,
     /// Bytes of chunks kept: two minutes at 4 Mbit/s, what a player may come back to.
     pub store_bytes_max: usize,
+    /// The same while a rendition is played on demand: what was played is kept for others, ten
+    /// minutes of it at 3 Mbit/s.
+    pub on_demand_bytes_max: usize,
+    /// Objects known at once then.
+    pub on_demand_objects_max: usize,
+    /// Media between a request and the newest segment from which on the server is told of a seek
+    /// back: further than any player keeps from the live edge by itself.
+    pub shift_min: Duration,
     /// Unverified bytes kept per neighbour while a digest is on its way: two segments' runs of the
     /// usual size.
     pub unverified_bytes_max: usize,
@@ -65,6 +73,9 @@ impl Default for Config {
             chunk_size_prior: shoal_wire::CHUNK_SIZE,
             segment_bytes_prior: 2_000_000,
             store_bytes_max: 64 << 20,
+            on_demand_bytes_max: 256 << 20,
+            on_demand_objects_max: 1024,
+            shift_min: Duration::from_secs(60),
             unverified_bytes_max: 256 << 10,
             links_max: 32,
             requests_max: 64,

@@ -136,6 +136,7 @@ impl Engine {
             }
             Input::Tick => self.on_tick(now),
         }
+        self.attend_demand(now);
         self.pump(now);
         self.arm_offers(now);
         self.refresh_timers();

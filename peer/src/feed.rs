@@ -5,6 +5,7 @@
 
 use crate::clock::Clocks;
 use crate::config::Config;
+use crate::demand::Demand;
 use crate::news::News;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -99,6 +100,12 @@ pub(crate) struct Rendition {
     pub(crate) newest: Option<ObjectId>,
     pub(crate) feeds: Vec<Feed>,
     pub(crate) plan_version: u64,
+    /// Set while it is played on demand: nobody feeds it then.
+    pub(crate) demand: Option<Demand>,
+    /// What a player asked for last.
+    pub(crate) asked_last: Option<ObjectId>,
+    /// When the server was told of a seek away from the live edge.
+    pub(crate) shift_told_at: Option<Instant>,
     pub(crate) clocks: Clocks,
     pub(crate) news: News,
     /// Duration of the newest segment.
@@ -114,6 +121,9 @@ impl Rendition {
             newest: None,
             feeds: Vec::new(),
             plan_version: 0,
+            demand: None,
+            asked_last: None,
+            shift_told_at: None,
             clocks: Clocks::default(),
             news: News::default(),
             // Until a digest tells: short, so that deadlines err early, and of a usual size.
@@ -124,7 +134,10 @@ impl Rendition {
 
     /// Whether `object` is fetched without being asked for.
     pub(crate) fn wants(&self, object: &ObjectId) -> bool {
-        self.first.is_some_and(|first| *object >= first)
+        match &self.demand {
+            Some(demand) => demand.wants(object),
+            None => self.first.is_some_and(|first| *object >= first),
+        }
     }
 
     pub(crate) fn resize(&mut self, substreams: u8) {

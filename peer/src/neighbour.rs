@@ -1,13 +1,15 @@
 //! A peer with an open data channel: what it has, what it takes, how far away it is.
 
+use crate::pull::Pull;
 use crate::table::Table;
 use alloc::vec::Vec;
 use core::time::Duration;
 use shoal_wire::peer_message::Holding;
 use shoal_wire::{ChunkRange, Instant, ObjectId};
 
-/// Objects remembered per neighbour: a playlist window with its parts.
-const HOLDINGS_MAX: usize = 256;
+/// Objects remembered per neighbour: a playlist window with its parts, or what it may hold of a
+/// title.
+const HOLDINGS_MAX: usize = 512;
 /// Cancelled ranges remembered per neighbour; older ones are for objects long gone.
 const CANCELLED_MAX: usize = 128;
 /// A round trip until one has been measured: between two homes of one country.
@@ -38,6 +40,8 @@ pub(crate) struct Neighbour {
     pub(crate) received: u64,
     pub(crate) sent: u64,
     pub(crate) asked_chunks: u32,
+    /// What is under way from it on demand.
+    pub(crate) pull: Pull,
     /// How old objects are when it takes from the origin what still lacks.
     patience: Option<Duration>,
 }
@@ -56,6 +60,7 @@ impl Neighbour {
             received: 0,
             sent: 0,
             asked_chunks: 0,
+            pull: Pull::default(),
             patience: None,
         }
     }

@@ -116,7 +116,7 @@ impl Engine {
 
 /// When the digest of the next object of a rendition is to be asked for.
 fn news_at(state: &Rendition) -> Option<Instant> {
-    state.first?;
+    state.first.filter(|_| state.demand.is_none())?;
     let due = state.news.newest_at? + state.segment_len;
     let is_root = state.feeds.iter().any(|feed| feed.current == Parent::Origin);
     let overdue = if is_root { Duration::ZERO } else { state.segment_len / 2 };

@@ -78,6 +78,10 @@ pub(crate) struct Object {
     pub(crate) jitter_percent: u32,
     pub(crate) fell_back: bool,
     pub(crate) asked_for_digest: bool,
+    /// The neighbour that was asked for it, and when.
+    pub(crate) digest_asked: Option<(PeerId, Instant)>,
+    /// When a player first asked for it.
+    pub(crate) asked_at: Option<Instant>,
     pub(crate) first_failure: Option<Instant>,
     pub(crate) failures: u32,
     /// The origin is not asked for it before.

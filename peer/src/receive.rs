@@ -38,7 +38,7 @@ impl Engine {
             PeerMessage::Unsubscribe { substream, until } => {
                 self.on_unsubscribe(peer, substream, until);
             }
-            PeerMessage::Fetch { object, chunks } => self.on_fetch(peer, object, chunks),
+            PeerMessage::Fetch { object, chunks } => self.on_fetch(peer, object, chunks, now),
             PeerMessage::Cancel { object, chunks } => self.on_cancel(peer, object, chunks, now),
             PeerMessage::Refuse { object, chunks } => self.on_refuse(peer, object, chunks, now),
             PeerMessage::Chunk { object, chunks, payload, .. } => {
@@ -96,6 +96,8 @@ impl Engine {
         if holding == Holding::Digest {
             return;
         }
+        let is_on_demand = self.is_on_demand(object.rendition);
+        self.timers.demand_stale |= is_on_demand;
         let all = ChunkRange::new(0, u32::MAX);
         self.uplink.cancel(peer, &object, all);
         let Some(entry) = self.store.object_mut(&object) else {
@@ -164,6 +166,9 @@ impl Engine {
     fn on_refuse(&mut self, peer: PeerId, object: ObjectId, chunks: ChunkRange, now: Instant) {
         if let Some(neighbour) = self.neighbours.get_mut(&peer) {
             neighbour.note_refusal(object);
+        }
+        if self.is_on_demand(object.rendition) {
+            self.note_pull_refused(peer, now);
         }
         let Some(entry) = self.store.object_mut(&object) else {
             return;
@@ -241,6 +246,7 @@ impl Engine {
         self.evict();
         self.serve(id, now);
         self.consider(id, now);
+        self.timers.demand_stale = true;
     }
 
     fn note_newest(&mut self, digest: &SignedDigest, now: Instant) {
@@ -385,7 +391,9 @@ impl Engine {
                 feed.note_good(now - known_at);
             }
         }
-        if let Some(from) = from.filter(|_| !whole_run) {
+        if let Some(from) = from.filter(|_| self.is_on_demand(id.rendition)) {
+            self.note_pulled(from, now);
+        } else if let Some(from) = from.filter(|_| !whole_run) {
             self.note_progress(id, k, from, now);
         }
         if let Some(asked) = asked {
@@ -418,6 +426,7 @@ impl Engine {
 
     pub(crate) fn on_complete(&mut self, object: ObjectId) {
         self.store.note_complete(&object);
+        self.timers.demand_stale |= self.is_on_demand(object.rendition);
         if self.may_serve()
             && self.store.object(&object).is_some_and(crate::object::Object::is_shareable)
         {
@@ -431,14 +440,16 @@ impl Engine {
         // What is being played or is still to come stays; of the rest the oldest goes.
         let in_use = |id: &ObjectId| {
             requests.values().any(|r| r.object == *id)
-                || renditions.get(&id.rendition).is_some_and(|r| r.newest == Some(*id))
+                || renditions.get(&id.rendition).is_some_and(|r| {
+                    r.newest == Some(*id) || r.demand.as_ref().is_some_and(|d| d.wants(id))
+                })
         };
-        let gone = self.store.evict(
-            self.config.store_bytes_max,
-            self.config.objects_max,
-            in_use,
-            &mut self.uplink,
-        );
+        let (bytes_max, objects_max) = if renditions.values().any(|r| r.demand.is_some()) {
+            (self.config.on_demand_bytes_max, self.config.on_demand_objects_max)
+        } else {
+            (self.config.store_bytes_max, self.config.objects_max)
+        };
+        let gone = self.store.evict(bytes_max, objects_max, in_use, &mut self.uplink);
         for (id, object) in gone {
             self.cancel_fetches(id);
             for early in object.unverified {

@@ -142,6 +142,18 @@ impl Engine {
         self.tell(peer, PeerMessage::Digest(digest.encoded().clone()));
     }
 
+    /// A neighbour lacks a digest and says so.
+    pub(crate) fn give_digest(&mut self, peer: PeerId, object: &ObjectId) {
+        let digest = self.store.object(object).and_then(|o| o.digest.clone());
+        let Some(digest) = digest.filter(|_| self.may_serve()) else { return };
+        if digest.encoded().len() < MESSAGE_BYTES_MAX
+            && let Some(neighbour) = self.neighbours.get_mut(&peer)
+        {
+            neighbour.note_holding(*object, Holding::Digest);
+            self.tell(peer, PeerMessage::Digest(digest.encoded().clone()));
+        }
+    }
+
     /// The children of a substream that an object is to be pushed to.
     fn lacking<'a>(
         &'a self,

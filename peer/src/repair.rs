@@ -52,16 +52,23 @@ impl Engine {
 
     /// When the origin is to be asked for what is missing.
     pub(crate) fn fallback_due(&self, id: &ObjectId, object: &Object) -> Option<Instant> {
-        if object.direct && self.is_requested(id) || !self.peers_may_help(id.rendition) {
+        let may_help = self.peers_may_help(id.rendition);
+        if self.is_on_demand(id.rendition) && !may_help && !self.is_requested(id) {
+            return None;
+        }
+        if object.direct && self.is_requested(id) || !may_help {
             return Some(Instant::ZERO);
         }
         let rendition = self.renditions.get(&id.rendition)?;
-        let expected = rendition.expected_need(id, object.known_at);
-        let deadline = object.deadline.into_iter().chain(expected).min()?;
         let bytes = match &object.digest {
             Some(digest) => object.missing.saturating_mul(digest.chunk_size),
             None => rendition.segment_bytes,
         };
+        if rendition.demand.is_some() {
+            return self.demand_fallback_due(id, object, rendition, bytes.into());
+        }
+        let expected = rendition.expected_need(id, object.known_at);
+        let deadline = object.deadline.into_iter().chain(expected).min()?;
         let lead = self.origin.expected(bytes.into(), &self.config);
         Some(fallback_at(deadline, lead, object.jitter_percent, &self.config))
     }
@@ -82,9 +89,10 @@ impl Engine {
             |cell: &Cell| matches!(cell, Cell::Missing | Cell::Asked(Asked::Peer(_)));
         let fallback = object.cells.iter().any(not_at_origin);
         let fallback = self.fallback_due(id, object).filter(|_| fallback);
+        let is_on_demand = self.is_on_demand(id.rendition);
         let runs = (0u8..).zip(&object.runs).filter(|(k, run)| {
             let lacks = |chunk| object.cells.get(chunk as usize).is_some_and(not_at_origin);
-            !run.complete && object.run_chunks(Substream(*k)).indices().any(lacks)
+            !is_on_demand && !run.complete && object.run_chunks(Substream(*k)).indices().any(lacks)
         });
         let repair = runs.map(|(_, run)| run.repair_at).min();
         let fallback = fallback.map(|at| at.max(object.origin_at));
@@ -120,6 +128,11 @@ impl Engine {
             self.fall_back(id, now);
             return;
         }
+        if self.is_on_demand(id.rendition) {
+            // What lacks is asked of peers all the time.
+            self.put_off(id, behind, now);
+            return;
+        }
         if behind && let Some(object) = self.store.object_mut(&id) {
             object.origin_at = now + BUSY_WAIT;
         }
@@ -128,6 +141,13 @@ impl Engine {
         }
         for k in 0..self.store.object(&id).map_or(0, |o| o.runs.len()) {
             self.repair_run(id, Substream(u8::try_from(k).unwrap_or(u8::MAX)), in_turn, now);
+        }
+    }
+
+    /// An on-demand object that is overdue waits for one before it.
+    fn put_off(&mut self, id: ObjectId, behind: bool, now: Instant) {
+        if behind && let Some(object) = self.store.object_mut(&id) {
+            object.origin_at = now + BUSY_WAIT;
         }
     }
 
@@ -171,7 +191,9 @@ impl Engine {
         let ranges = object.ranges(object.all(), open);
         let asked: Vec<PeerId> =
             object.all().indices().filter_map(|c| object.asked_peer(c)).collect();
-        let counts = !object.direct && !object.fell_back && !ranges.is_empty();
+        // What nobody has is not what peers should have brought.
+        let is_expected = !self.is_on_demand(id.rendition) || self.is_held_near(&id);
+        let counts = !object.direct && !object.fell_back && !ranges.is_empty() && is_expected;
         let helped = self.peers_may_help(id.rendition);
         // What peers send of it counts for as long as the origin does not answer.
         let answers = object.failures == 0;

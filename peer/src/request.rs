@@ -47,6 +47,7 @@ impl Engine {
         };
         entry.deadline = Some(entry.deadline.map_or(wanted_by, |at| at.min(wanted_by)));
         entry.direct |= need == Need::Start;
+        entry.asked_at.get_or_insert(now);
         // A player that asks again begins anew, and what it waits for does not wait behind others.
         entry.first_failure = None;
         entry.origin_at = entry.origin_at.min(soon);
@@ -61,7 +62,8 @@ impl Engine {
             lateness_noted: false,
         };
         self.requests.insert(id, request);
-        self.watch(object);
+        self.watch(object, now);
+        self.note_front(object, now);
         self.ask_for_digest(object);
         self.serve(object, now);
         self.consider(object, now);
@@ -164,8 +166,9 @@ impl Engine {
         if let Some(entry) = self.store.object_mut(&object) {
             entry.deadline = None;
         }
+        // On demand, nothing is fetched from the origin that no player asked for.
         let wanted = self.renditions.get(&object.rendition).is_some_and(|r| r.wants(&object));
-        if !wanted {
+        if !wanted || self.is_on_demand(object.rendition) {
             self.cancel_fetches(object);
         }
     }
@@ -179,6 +182,7 @@ impl Engine {
         }
         state.clocks.clear();
         state.feeds.clear();
+        state.demand = None;
         self.tell_server(ClientMessage::Unwatch { rendition });
         let peers: Vec<_> = self.neighbours.keys().copied().collect();
         for peer in peers {

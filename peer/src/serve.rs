@@ -22,14 +22,32 @@ const ECHO_STEP_US: u64 = 10_000;
 const ECHOES_MAX: usize = 1024;
 
 impl Engine {
-    pub(crate) fn on_fetch(&mut self, peer: PeerId, object: ObjectId, chunks: ChunkRange) {
+    pub(crate) fn on_fetch(
+        &mut self,
+        peer: PeerId,
+        object: ObjectId,
+        chunks: ChunkRange,
+        now: Instant,
+    ) {
+        if chunks.is_empty() {
+            self.give_digest(peer, &object);
+            return;
+        }
         let entry = self.store.object(&object).filter(|_| self.may_serve());
+        // Nobody in the trees lacks anything so old.
+        let is_old = entry.is_some_and(|o| now - o.known_at > PUSH_AGE_MAX);
+        let on_demand = is_old || self.is_on_demand(object.rendition);
+        let (why, room) = if on_demand {
+            (Why::Demanded, self.demand_room())
+        } else {
+            (Why::Pulled, self.pull_room())
+        };
         let here = |chunk: u32| {
             entry.is_some_and(|o| {
                 matches!(o.cells.get(chunk as usize), Some(crate::object::Cell::Held { .. }))
             })
         };
-        let count = chunks.count.min(self.pull_room());
+        let count = chunks.count.min(room);
         let served: Vec<u32> =
             ChunkRange::new(chunks.first, count).indices().filter(|c| here(*c)).collect();
         let refused = refused_ranges(chunks, &served);
@@ -37,10 +55,10 @@ impl Engine {
             neighbour.uncancel(&object, chunks);
         }
         if !served.is_empty() {
-            let tie = self.random(u32::MAX);
+            let tie = if on_demand { self.uplink.turn() } else { self.random(u32::MAX) };
             // Pushed as well, they would come twice.
             self.uplink.cancel(peer, &object, chunks);
-            let job = self.uplink.job(peer, object, Why::Pulled, 0, tie);
+            let job = self.uplink.job(peer, object, why, 0, tie);
             for chunk in served {
                 job.add(chunk);
             }
@@ -101,7 +119,12 @@ impl Engine {
             };
             let (peer, object, why) = (job.peer, job.object, job.why);
             // In gaps only: what waits in the transport is in nobody's way then.
-            if why == Why::Pulled && backlog > 0 {
+            let in_gaps = match why {
+                Why::Pushed | Why::CatchUp => false,
+                Why::Pulled => true,
+                Why::Demanded => !self.children.is_empty(),
+            };
+            if in_gaps && backlog > 0 {
                 break;
             }
             let chunk_size = self.store.object(&object).and_then(|o| o.digest.as_ref());
@@ -140,7 +163,11 @@ impl Engine {
         };
         let age = now - object.known_at;
         let given_up = self.neighbours.get(&peer).is_none_or(|n| n.has_given_up(age));
-        let too_late = why == Why::Pushed && given_up || why != Why::Pulled && age > PUSH_AGE_MAX;
+        let too_late = match why {
+            Why::Pushed => given_up || age > PUSH_AGE_MAX,
+            Why::CatchUp => age > PUSH_AGE_MAX,
+            Why::Pulled | Why::Demanded => false,
+        };
         let has_all = chunks.indices().all(|c| object.held(c, now).is_some());
         if too_late || !has_all {
             self.tell(peer, PeerMessage::Refuse { object: id, chunks });

@@ -5,9 +5,10 @@ use crate::feed::{Next, Parent, Rendition};
 use crate::neighbour::Neighbour;
 use crate::object::Asked;
 use crate::output::Output;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::time::Duration;
-use shoal_wire::tracker_message::{Assignment, Edge, LinkState, LostReason, Resume};
+use shoal_wire::tracker_message::{Assignment, Edge, LinkState, LostReason, RenditionInfo, Resume};
 use shoal_wire::{
     BitRate, ClientMessage, Instant, ObjectId, OriginKey, PeerId, PeerMessage, RenditionId,
     ServerMessage, ShareMode, Substream,
@@ -26,6 +27,8 @@ pub(crate) struct Session {
     pub(crate) keys: Vec<OriginKey>,
     report_interval: Duration,
     report_at: Option<Instant>,
+    /// Renditions that are complete.
+    on_demand: BTreeSet<RenditionId>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,11 +102,15 @@ impl Engine {
 
     pub(crate) fn on_server(&mut self, message: ServerMessage, now: Instant) {
         match message {
-            ServerMessage::Welcome { peer, keys, report_interval_ms, .. } => {
+            ServerMessage::Welcome { peer, keys, report_interval_ms, renditions, .. } => {
+                self.note_renditions(&renditions);
                 let interval = Duration::from_millis(report_interval_ms.into());
                 self.session.welcome(peer, &keys, interval);
                 // The plan begins with what this peer believes of itself.
                 self.report_now(now);
+                // Who is on demand says so first: otherwise the server would have to ask.
+                self.forget_told();
+                self.tell_positions(now);
                 self.watch_again();
                 // Where the server is reached again, the origin may be as well.
                 self.retry_now(now);
@@ -112,6 +119,10 @@ impl Engine {
             ServerMessage::Plan { version, rendition, substreams, assignments } => {
                 self.on_plan(version, rendition, substreams, &assignments, now);
             }
+            ServerMessage::Sources { rendition, epoch, sources } => {
+                self.on_sources(rendition, epoch, sources, now);
+            }
+            ServerMessage::Renditions { renditions } => self.note_renditions(&renditions),
             ServerMessage::Digest { digest } => self.on_digest(None, digest, now),
             // The server may introduce the same peer again: it closes idle links as well.
             ServerMessage::Disconnect { peer } => self.close_link(peer, now),
@@ -120,8 +131,7 @@ impl Engine {
                 self.origin.set_pooled(Duration::from_millis(ttfb_ms.into()), rate);
             }
             // The shell's own matters.
-            ServerMessage::Renditions { .. }
-            | ServerMessage::Signal { .. }
+            ServerMessage::Signal { .. }
             | ServerMessage::Reconnect { .. }
             | ServerMessage::Refuse { .. } => {}
         }
@@ -132,7 +142,7 @@ impl Engine {
     }
 
     /// A player asked for `object`: its rendition is watched from there on.
-    pub(crate) fn watch(&mut self, object: ObjectId) {
+    pub(crate) fn watch(&mut self, object: ObjectId, now: Instant) {
         let state = self.rendition_mut(object.rendition);
         if state.first.is_some() {
             return;
@@ -140,9 +150,19 @@ impl Engine {
         state.first = Some(object);
         state.plan_version = 0;
         let (rendition, msn) = (object.rendition, object.msn);
+        if self.session.on_demand.contains(&rendition) {
+            self.begin_demand(rendition);
+            self.tell_positions(now);
+        }
         if self.share != ShareMode::Off {
             self.tell_server(ClientMessage::Watch { rendition, msn });
         }
+    }
+
+    /// Which renditions are complete; their viewers need not wait to be told so.
+    fn note_renditions(&mut self, renditions: &[RenditionInfo]) {
+        let complete = renditions.iter().filter(|info| info.on_demand);
+        self.session.on_demand = complete.map(|info| info.rendition).collect();
     }
 
     fn watch_again(&mut self) {
@@ -151,7 +171,8 @@ impl Engine {
             // Versions begin anew with each session.
             state.plan_version = 0;
             if let Some(first) = state.first {
-                watched.push((*rendition, state.newest.unwrap_or(first).msn));
+                let newest = if state.demand.is_some() { state.front() } else { state.newest };
+                watched.push((*rendition, newest.unwrap_or(first).msn));
             }
         }
         if self.share == ShareMode::Off {
@@ -175,13 +196,18 @@ impl Engine {
         self.tell_server(ClientMessage::Share { share, upload_cap });
         match share {
             ShareMode::Off => self.leave_peers(now),
-            ShareMode::Share | ShareMode::ReceiveOnly if was_off => self.watch_again(),
+            ShareMode::Share | ShareMode::ReceiveOnly if was_off => {
+                self.forget_told();
+                self.tell_positions(now);
+                self.watch_again();
+            }
             ShareMode::Share | ShareMode::ReceiveOnly => {}
         }
     }
 
     fn on_peers(&mut self, enabled: bool, now: Instant) {
         self.peers_enabled = enabled;
+        self.forget_told();
         if !enabled {
             self.leave_peers(now);
         }
@@ -230,6 +256,7 @@ impl Engine {
         for rendition in renditions {
             self.subscribe_to(peer, rendition);
         }
+        self.note_source(peer);
     }
 
     pub(crate) fn on_link_down(&mut self, peer: PeerId, now: Instant) {
@@ -242,6 +269,7 @@ impl Engine {
             return;
         }
         self.timers.objects_stale = true;
+        self.timers.demand_stale = true;
         let state = if opened { LinkState::Closed } else { LinkState::Failed };
         self.tell_server(ClientMessage::Link { peer, state, rtt_us: None });
         self.uplink.forget_peer(peer);
@@ -303,6 +331,7 @@ impl Engine {
         }
         state.plan_version = version;
         state.resize(substreams);
+        self.end_demand(rendition);
         for assignment in assignments {
             match assignment.parent {
                 Some(parent) => self.plan_peer(rendition, assignment.substream, parent),

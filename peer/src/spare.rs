@@ -71,7 +71,7 @@ impl Engine {
 
     fn objects_to_offer(&self, now: Instant) -> Vec<ObjectId> {
         let mut offered = Vec::new();
-        for (rendition, state) in self.renditions.iter() {
+        for (rendition, state) in self.renditions.iter().filter(|(_, r)| r.demand.is_none()) {
             let old = self.store.iter().rev().filter(|(id, object)| {
                 let age = now - object.known_at;
                 id.rendition == *rendition && object.digest.is_some() && age >= state.segment_len

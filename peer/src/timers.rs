@@ -19,11 +19,16 @@ pub(crate) struct Timers {
     pub(crate) pings: Option<Instant>,
     /// When an idle uplink is offered.
     pub(crate) offers: Option<Instant>,
+    /// When on-demand renditions are looked after, if nothing happens before.
+    pub(crate) demand: Option<Instant>,
+    /// Something happened that they are to be looked after for.
+    pub(crate) demand_stale: bool,
 }
 
 impl Timers {
     pub(crate) fn earliest(&self) -> Option<Instant> {
-        self.objects.into_iter().chain(self.echoes).chain(self.pings).chain(self.offers).min()
+        let own = [self.objects, self.echoes, self.pings, self.offers, self.demand];
+        own.into_iter().flatten().min()
     }
 
     /// An object may be due at `at`.

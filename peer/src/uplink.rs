@@ -41,6 +41,8 @@ pub(crate) enum Why {
     CatchUp,
     /// Asked for with a fetch.
     Pulled,
+    /// The same by a viewer on demand, who has nobody else to get it from.
+    Demanded,
 }
 
 /// Chunks of one object for one neighbour.
@@ -71,6 +73,7 @@ pub(crate) struct Uplink {
     window_backlog: u64,
     starved: bool,
     queue_grew: bool,
+    turn: u32,
 }
 
 impl Uplink {
@@ -88,6 +91,7 @@ impl Uplink {
             window_backlog: 0,
             starved: true,
             queue_grew: false,
+            turn: 0,
         }
     }
 
@@ -129,6 +133,18 @@ impl Uplink {
     pub(crate) fn pulled_chunks(&self) -> u32 {
         let pulled = self.jobs.iter().filter(|job| job.why == Why::Pulled);
         pulled.map(|job| job.chunks.len()).sum()
+    }
+
+    /// Chunks that on-demand viewers asked for.
+    pub(crate) fn demanded_chunks(&self) -> u32 {
+        let demanded = self.jobs.iter().filter(|job| job.why == Why::Demanded);
+        demanded.map(|job| job.chunks.len()).sum()
+    }
+
+    /// A number that grows: who asks first is served first.
+    pub(crate) const fn turn(&mut self) -> u32 {
+        self.turn = self.turn.wrapping_add(1);
+        self.turn
     }
 
     /// The job for these chunks, made if there is none. `tie` orders equals.
@@ -263,12 +279,14 @@ enum Class {
     Leaf,
     CatchUp,
     Pulled,
+    Demanded,
 }
 
 impl Job {
     const fn class(&self) -> Class {
         match self.why {
             Why::Pulled => Class::Pulled,
+            Why::Demanded => Class::Demanded,
             Why::Pushed if self.weight > 0 => Class::Inner,
             Why::Pushed => Class::Leaf,
             Why::CatchUp => Class::CatchUp,
@@ -283,11 +301,12 @@ impl Job {
         let by_age = match class {
             Class::Inner | Class::Leaf => other.object.cmp(&self.object),
             Class::CatchUp | Class::Pulled => self.object.cmp(&other.object),
+            Class::Demanded => Ordering::Equal,
         };
         // Inner nodes get chunk after chunk together, for each to pass on; leaves run after run.
         let first = |job: &Self| match class {
             Class::Inner => job.chunks.first().unwrap_or(u32::MAX),
-            Class::Pulled | Class::Leaf | Class::CatchUp => 0,
+            Class::Pulled | Class::Demanded | Class::Leaf | Class::CatchUp => 0,
         };
         let rest = |job: &Self| (first(job), Reverse(job.weight), job.tie);
         class.cmp(&other.class()).then(by_age).then_with(|| rest(self).cmp(&rest(other)))

@@ -7,9 +7,10 @@
 use crate::demand::Position;
 use crate::engine::Tracker;
 use crate::output::Output;
-use crate::peers::{PeerIx, SwarmIx};
+use crate::peers::{PeerIx, SwarmIx, Watch};
 use crate::shared::Core;
 use crate::swarm::Swarm;
+use crate::tree::MemberIx;
 use alloc::vec::Vec;
 use rand_core::Rng;
 use shoal_wire::tracker_message::{AHEAD_MAX, MsnRun, Source};
@@ -48,6 +49,7 @@ impl Tracker {
     pub(crate) fn position(&mut self, id: PeerId, rendition: RenditionId, position: Position) {
         let Some(peer) = self.core.peers.find(id) else { return };
         let Some(&ix) = self.renditions.get(&rendition) else { return };
+        self.watch_on_demand(peer, ix);
         let entry = self.core.peers.peer(peer);
         let Some(watch) = entry.watches.iter().find(|watch| watch.swarm == ix) else { return };
         if !self.core.enabled || !entry.is_planned() {
@@ -69,6 +71,17 @@ impl Tracker {
             let swarm = &mut self.swarms[ix.at()];
             swarm.demand.set(peer, position.bounded());
             swarm.choose_sources(&mut self.core, peer);
+        }
+    }
+
+    /// Whoever says where it is in a rendition that is complete watches it, and need not say so.
+    fn watch_on_demand(&mut self, peer: PeerIx, ix: SwarmIx) {
+        let watches_max = usize::from(self.core.config.watches_max);
+        let is_on_demand = self.swarms[ix.at()].is_on_demand;
+        let watches = &mut self.core.peers.peer_mut(peer).watches;
+        let is_known = watches.iter().any(|watch| watch.swarm == ix);
+        if is_on_demand && !is_known && watches.len() < watches_max {
+            watches.push(Watch { swarm: ix, member: MemberIx::NONE, on_demand: true });
         }
     }
 

@@ -159,6 +159,7 @@ impl<'a> World<'a> {
         for back in (0..before).rev() {
             self.publish(START_US.saturating_sub(segment_us * back));
         }
+        self.tell_on_demand();
         if !self.settings.vod {
             self.queue.push(START_US + segment_us, Event::Publish);
         }
@@ -316,7 +317,10 @@ impl<'a> World<'a> {
             if status.neighbours.len() > links_max {
                 self.fault = Some(anyhow!("viewer {at} has {} links", status.neighbours.len()));
             }
-            if status.objects > shoal_peer::Config::default().objects_max {
+            let config = shoal_peer::Config::default();
+            let objects_max =
+                if self.settings.vod { config.on_demand_objects_max } else { config.objects_max };
+            if status.objects > objects_max {
                 self.fault = Some(anyhow!("viewer {at} knows {} objects", status.objects));
             }
         }

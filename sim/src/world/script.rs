@@ -105,6 +105,7 @@ impl World<'_> {
 
     fn start_tracker(&mut self) {
         self.tracker = Some(Tracker::new(Config::default(), self.instance.seed ^ 1));
+        self.tell_on_demand();
         for viewer in 0..self.viewers.len() as u32 {
             self.reconnect(viewer);
         }

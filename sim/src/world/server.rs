@@ -8,7 +8,7 @@ use crate::instance::{Role, Viewer as Drawn};
 use crate::oracle::Nat;
 use shoal_peer::Input as PeerInput;
 use shoal_tracker::{Input, Mapping, Output, Place, Profile, Tracker};
-use shoal_wire::tracker_message::LostReason;
+use shoal_wire::tracker_message::{LostReason, RenditionInfo};
 use shoal_wire::{
     BitRate, ByteSize, ClientMessage, Digest, ObjectId, PROTOCOL, PeerMessage, RenditionId,
     ServerMessage, ShareMode, Substream,
@@ -57,7 +57,7 @@ impl World<'_> {
             protocol: PROTOCOL,
             peer,
             keys: vec![self.origin.key_hex()],
-            renditions: Vec::new(),
+            renditions: self.renditions(),
             ice_servers: Vec::new(),
             report_interval_ms: REPORT_MS,
         };
@@ -66,6 +66,24 @@ impl World<'_> {
         self.feed(viewer, PeerInput::Server(welcome));
         if drawn.role == Role::Slanderer {
             self.queue.push(self.now + SLANDER_US, Event::Slander(viewer));
+        }
+    }
+
+    /// What a welcome says of renditions: only a finished title needs it.
+    fn renditions(&self) -> Vec<RenditionInfo> {
+        let numbers = (0..self.settings.renditions as u16).filter(|_| self.settings.vod);
+        let info = |number| RenditionInfo {
+            rendition: RenditionId(number),
+            playlist: format!("{number}.m3u8"),
+            on_demand: true,
+        };
+        numbers.map(info).collect()
+    }
+
+    /// A finished title is known to be one.
+    pub(crate) fn tell_on_demand(&mut self) {
+        for number in (0..self.settings.renditions as u16).filter(|_| self.settings.vod) {
+            self.tell_tracker(Input::OnDemand { rendition: RenditionId(number) });
         }
     }
 
@@ -143,6 +161,9 @@ impl World<'_> {
                 let plan = ServerMessage::Plan { version, rendition, substreams, assignments };
                 self.send(viewer, plan);
             }
+            Output::Sources { peer, rendition, epoch, sources } => {
+                self.send(viewer_of(peer), ServerMessage::Sources { rendition, epoch, sources });
+            }
             Output::Digest { object, peers } => {
                 for peer in peers {
                     self.send_digest(viewer_of(peer), object);
@@ -176,7 +197,10 @@ impl World<'_> {
         }
         let peer = peer_id(viewer);
         let input = match message {
-            ClientMessage::Watch { rendition, .. } => Input::Watch { peer, rendition },
+            ClientMessage::Watch { rendition, msn } => Input::Watch { peer, rendition, msn },
+            ClientMessage::Position { rendition, epoch, msn, ahead, held } => {
+                Input::Position { peer, rendition, epoch, msn, ahead, held }
+            }
             ClientMessage::Unwatch { rendition } => Input::Unwatch { peer, rendition },
             ClientMessage::Share { share, upload_cap } => {
                 let upload_cap = upload_cap.map(unscaled);

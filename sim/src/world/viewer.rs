@@ -112,6 +112,7 @@ fn engine_config(drawn: &Drawn, settings: &Settings, peers: bool) -> Config {
         upload_min: scaled(own.upload_min),
         chunk_size_prior: CHUNK_SIZE / SCALE as u32,
         segment_bytes_prior: own.segment_bytes_prior / SCALE as u32,
+        on_demand_bytes_max: own.on_demand_bytes_max / scale,
         store_bytes_max: (settings.rate * 1e6 / 8.0 * STORE_S) as usize / scale,
         unverified_bytes_max: own.unverified_bytes_max / scale,
         links_max: drawn.links_max,
