@@ -2,8 +2,8 @@
 //! held, who has what comes next.
 //!
 //! Rule: what peers may bring is waited for as long as its deadline allows, but nobody waits for
-//! what no peer has: the origin is asked for that at once, or, where a neighbour is about to have
-//! it, after a random part of the time that there is. Nothing is asked of the origin that no player
+//! what no peer has: the origin is asked for that at once, or, where another viewer that is linked
+//! needs it sooner, when little time is left. Nothing is asked of the origin that no player
 //! asked for. Whether a rendition is played so is the server's word: sources instead of a plan.
 
 use crate::engine::Engine;
@@ -18,6 +18,8 @@ use shoal_wire::{ClientMessage, Epoch, Instant, ObjectId, Part, PeerId, PeerMess
 
 /// Time between two positions that are told.
 const TELL_INTERVAL: Duration = Duration::from_secs(4);
+/// The same for the first after a start or a seek, when there is something to give at once.
+const TELL_INTERVAL_FIRST: Duration = Duration::from_secs(1);
 /// The same while a player jumps about.
 const TELL_INTERVAL_MIN: Duration = Duration::from_millis(500);
 /// The server's answer is waited for no longer.
@@ -26,13 +28,11 @@ const ANSWER_MAX: Duration = Duration::from_secs(1);
 const READ_AHEAD: Duration = Duration::from_secs(30);
 /// Segments beyond what the player asked for that are fetched, whatever it has.
 const READ_AHEAD_MIN: u64 = 2;
-/// With less than this left, what nobody has is not waited for.
-const SLACK_MIN: Duration = Duration::from_secs(6);
+/// With less than this left, what nobody has yet is not waited for.
+const SLACK_MIN: Duration = Duration::from_secs(3);
 /// The origin is asked at least so long before the deadline: the other segments that the player
 /// waits for come from there one after another as well.
 const LEAD_MIN: Duration = Duration::from_secs(1);
-/// A neighbour that has one of so many segments before this one will have this one.
-const ABOUT_TO: u64 = 2;
 
 /// What was told of a rendition.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub(crate) struct Demand {
     told_at: Option<Instant>,
     /// Nothing is told before.
     tell_at: Instant,
+    /// The first segment that lacked then.
+    told_next: u64,
     /// Whether the server knows where this viewer is and has said who has what it needs.
     answered: bool,
     epoch: Epoch,
@@ -77,6 +79,17 @@ impl Demand {
         self.front.into_iter().flat_map(move |front| {
             (front.msn..end).map(move |msn| ObjectId { msn, part: Part::WHOLE, ..front })
         })
+    }
+
+    /// Whoever lacks it as well and needs it sooner, or as soon: of those one goes first.
+    fn leaders(&self, object: &ObjectId, me: Option<PeerId>) -> impl Iterator<Item = PeerId> + '_ {
+        let (msn, own) = (object.msn, self.told_next);
+        let is_same = self.epoch == object.epoch;
+        let leads = move |source: &&Source| {
+            let is_ahead = source.next > own || source.next == own && Some(source.peer) < me;
+            is_same && is_ahead && source.next <= msn
+        };
+        self.sources.iter().filter(leads).map(|source| source.peer)
     }
 
     fn named(&self, object: &ObjectId) -> impl Iterator<Item = PeerId> + '_ {
@@ -164,22 +177,22 @@ impl Engine {
         let is_told = state.shift_told_at.is_some_and(|at| now - at < TELL_INTERVAL);
         if behind > shift_min && !is_told {
             state.shift_told_at = Some(now);
-            self.send_position(object);
+            let held = self.held(object);
+            self.send_position(object, held);
         }
     }
 
-    fn send_position(&mut self, front: ObjectId) -> Vec<MsnRun> {
+    /// Says where the player is; the first segment that lacks.
+    fn send_position(&mut self, front: ObjectId, held: Vec<MsnRun>) -> u64 {
         let state = self.renditions.get(&front.rendition);
         let len = state.map_or(Duration::ZERO, |state| state.segment_len);
         let ahead = READ_AHEAD.as_millis() / len.as_millis().max(1);
         let ahead = u8::try_from(ahead).unwrap_or(u8::MAX).clamp(4, AHEAD_MAX);
-        let held = self.held(front);
         let lacks = |run: &&MsnRun| run.first <= front.msn && front.msn < run.end();
         let msn = held.iter().find(lacks).map_or(front.msn, |run| run.end());
         let (rendition, epoch) = (front.rendition, front.epoch);
-        let position = ClientMessage::Position { rendition, epoch, msn, ahead, held: held.clone() };
-        self.tell_server(position);
-        held
+        self.tell_server(ClientMessage::Position { rendition, epoch, msn, ahead, held });
+        msn
     }
 
     /// What is here, whole and verified, of the epoch of `front`: the longest runs if they are many.
@@ -217,16 +230,21 @@ impl Engine {
         let fronts: Vec<ObjectId> = self.renditions.values().filter_map(due).collect();
         for front in fronts {
             self.widen(front.rendition, now);
-            let held = self.held(front);
-            let told = Told { front, held };
+            let told = Told { front, held: self.held(front) };
             let Some(demand) = self.rendition_mut(front.rendition).demand.as_mut() else {
                 continue;
             };
-            demand.tell_at = now + TELL_INTERVAL;
-            if demand.told.as_ref() != Some(&told) {
-                demand.told = Some(told);
-                demand.told_at = Some(now);
-                self.send_position(front);
+            let wait = if demand.answered { TELL_INTERVAL } else { TELL_INTERVAL_FIRST };
+            demand.tell_at = now + wait;
+            if demand.told.as_ref() == Some(&told) {
+                continue;
+            }
+            demand.told_at = Some(now);
+            let held = told.held.clone();
+            demand.told = Some(told);
+            let next = self.send_position(front, held);
+            if let Some(demand) = self.rendition_mut(front.rendition).demand.as_mut() {
+                demand.told_next = next;
             }
         }
     }
@@ -351,14 +369,12 @@ impl Engine {
             let asked_at = demand.told_at.filter(|_| demand.told.is_some());
             return asked_at.map_or(Instant::FAR_FUTURE, |at| at + ANSWER_MAX);
         }
-        let before = |back| ObjectId { msn: id.msn.saturating_sub(back), ..*id };
-        let is_near =
-            (1..=ABOUT_TO).any(|back| self.neighbours.values().any(|n| n.has_all(&before(back))));
-        let asked_at = object.asked_at.filter(|_| is_near);
-        let Some(asked_at) = asked_at else { return Instant::ZERO };
-        // One of those who lack it goes first, and the others get it from there.
-        let slack = (at - asked_at).saturating_sub(SLACK_MIN) / 2;
-        asked_at + slack * object.jitter_percent / 20
+        let is_led = demand
+            .leaders(id, self.session.me())
+            .any(|peer| self.neighbours.contains_key(&peer) || self.opening.contains(&peer));
+        let Some(asked_at) = object.asked_at.filter(|_| is_led) else { return Instant::ZERO };
+        let slack = (at - asked_at).saturating_sub(SLACK_MIN);
+        asked_at + slack * (100 - object.jitter_percent) / 100
     }
 
     /// Whether a neighbour has all of it.

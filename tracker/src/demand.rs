@@ -50,6 +50,10 @@ impl Position {
         self.held.iter().filter_map(move |run| run.within(first, end))
     }
 
+    const fn place(&self, peer: PeerIx) -> (Epoch, u64, PeerIx) {
+        (self.epoch, self.msn / BLOCK, peer)
+    }
+
     /// The blocks in which it holds anything, in order, each once.
     fn blocks(&self) -> impl Iterator<Item = u64> + '_ {
         let mut next = 0;
@@ -77,6 +81,8 @@ pub(crate) struct Demand {
     viewers: BTreeMap<PeerIx, Viewer>,
     /// Who holds anything of which block.
     holders: BTreeSet<(Epoch, u64, PeerIx)>,
+    /// In which block each is.
+    places: BTreeSet<(Epoch, u64, PeerIx)>,
 }
 
 impl Demand {
@@ -106,6 +112,11 @@ impl Demand {
                 self.holders.insert((position.epoch, block, peer));
             }
         }
+        let place = position.place(peer);
+        if let Some(old) = old.map(|old| old.place(peer)).filter(|old| *old != place) {
+            self.places.remove(&old);
+        }
+        self.places.insert(place);
         match self.viewers.get_mut(&peer) {
             Some(viewer) => viewer.position = position,
             None => {
@@ -117,6 +128,7 @@ impl Demand {
 
     pub(crate) fn remove(&mut self, peer: PeerIx) -> Option<Viewer> {
         let viewer = self.viewers.remove(&peer)?;
+        self.places.remove(&viewer.position.place(peer));
         for block in viewer.position.blocks() {
             self.holders.remove(&(viewer.position.epoch, block, peer));
         }
@@ -127,8 +139,8 @@ impl Demand {
         *self = Self::default();
     }
 
-    /// Holders of anything near the segments from `first` to before `end`, so many of each block,
-    /// from `start` on around.
+    /// Holders of anything near the segments from `first` to before `end`, and viewers that are
+    /// there, so many of either and of each block, from `start` on around.
     pub(crate) fn near(
         &self,
         epoch: Epoch,
@@ -138,10 +150,12 @@ impl Demand {
     ) -> impl Iterator<Item = PeerIx> + '_ {
         let last = end.saturating_sub(1).max(first) / BLOCK;
         (first / BLOCK..=last).flat_map(move |block| {
-            let (none, all) = (PeerIx(0), PeerIx(u32::MAX));
-            let later = self.holders.range((epoch, block, start)..=(epoch, block, all));
-            let earlier = self.holders.range((epoch, block, none)..(epoch, block, start));
-            later.chain(earlier).take(count).map(|&(_, _, peer)| peer)
+            [&self.holders, &self.places].into_iter().flat_map(move |listed| {
+                let (none, all) = (PeerIx(0), PeerIx(u32::MAX));
+                let later = listed.range((epoch, block, start)..=(epoch, block, all));
+                let earlier = listed.range((epoch, block, none)..(epoch, block, start));
+                later.chain(earlier).take(count).map(|&(_, _, peer)| peer)
+            })
         })
     }
 
@@ -152,7 +166,8 @@ impl Demand {
             viewer.position.blocks().map(|block| (epoch, block, peer)).collect::<Vec<_>>()
         };
         let expected: BTreeSet<_> = self.viewers.iter().flat_map(keys).collect();
-        expected == self.holders
+        let places: BTreeSet<_> = self.viewers().map(|(peer, v)| v.position.place(peer)).collect();
+        expected == self.holders && places == self.places
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
@@ -162,7 +177,7 @@ impl Demand {
                 + viewer.sources.capacity() * size_of::<PeerIx>()
         };
         self.viewers.values().map(own).sum::<usize>()
-            + self.holders.len() * size_of::<(Epoch, u64, PeerIx)>() * 3 / 2
+            + (self.holders.len() + self.places.len()) * size_of::<(Epoch, u64, PeerIx)>() * 3 / 2
     }
 }
 
@@ -172,7 +187,7 @@ mod tests {
 
     fn position(held: &[(u64, u32)]) -> Position {
         let held = held.iter().map(|&(first, count)| MsnRun { first, count }).collect();
-        Position { epoch: Epoch(1), msn: 0, ahead: 4, held }.bounded()
+        Position { epoch: Epoch(1), msn: 1_000, ahead: 4, held }.bounded()
     }
 
     #[test]

@@ -18,6 +18,8 @@ use shoal_wire::{Epoch, PeerId, RenditionId};
 
 /// Sources of one segment that are looked for: losing one leaves two.
 const PER_SEGMENT: u8 = 3;
+/// Sources that are looked for of what nobody has yet: viewers that are there sooner.
+const COMPANIONS: u8 = 2;
 /// Rate of a rendition of which nothing is known but positions.
 const RATE_PRIOR_KBPS: u32 = 3_000;
 /// An uplink of which more than this is promised is taken only where no other is, ‰.
@@ -35,6 +37,10 @@ struct Candidate {
     cost_us: u32,
     /// What it has of the window, one bit for each segment.
     has: u32,
+    /// What it will have before the viewer needs it.
+    will: u32,
+    /// Whether it is a source already.
+    is_old: bool,
 }
 
 impl Tracker {
@@ -166,28 +172,8 @@ impl Swarm {
         }
         let candidates = self.candidates(core, peer, &old);
         let mut chosen = Vec::new();
-        let mut cover = [0u8; AHEAD_MAX as usize];
-        for wanted in 1..=PER_SEGMENT {
-            for segment in 0..cover.len() {
-                let fits =
-                    |c: &&Candidate| c.has & (1 << segment) != 0 && !chosen.contains(&c.peer);
-                if cover[segment] >= wanted || chosen.len() >= usize::from(core.config.sources_max)
-                {
-                    continue;
-                }
-                let Some(best) = candidates.iter().find(fits) else { continue };
-                if !old.contains(&best.peer) {
-                    // The links before may have taken the room.
-                    if !core.can_link(peer, best.peer) {
-                        continue;
-                    }
-                    core.use_link(peer, best.peer);
-                }
-                chosen.push(best.peer);
-                let has = |at: &usize| best.has & (1 << at) != 0;
-                (0..cover.len()).filter(has).for_each(|at| cover[at] += 1);
-            }
-        }
+        pick(core, peer, &candidates, |candidate| candidate.has, PER_SEGMENT, &mut chosen);
+        pick(core, peer, &candidates, |candidate| candidate.will, COMPANIONS, &mut chosen);
         for &source in old.iter().filter(|source| !chosen.contains(source)) {
             core.release_link(peer, source);
         }
@@ -231,10 +217,16 @@ impl Swarm {
                     run.fold(0u32, |bits, at| bits | 1 << at)
                 };
                 let has = position.held_within(first, end).map(bits).fold(0, |all, own| all | own);
+                let (me, id) = (core.peers.peer(peer).id, core.peers.peer(other).id);
+                // The same order as the viewers' own.
+                let leads = (position.msn, me) > (first, id);
+                let run = MsnRun { first: position.msn, count: AHEAD_MAX.into() };
+                let will = run.within(first, end).filter(|_| leads).map_or(0, bits);
+                let is_old = old.contains(&other);
                 let cost_us = core.source_cost_us(peer, other, share)?;
-                let cost_us =
-                    if old.contains(&other) { cost_us.saturating_sub(USED_US) } else { cost_us };
-                (has != 0).then_some(Candidate { peer: other, cost_us, has })
+                let cost_us = if is_old { cost_us.saturating_sub(USED_US) } else { cost_us };
+                let candidate = Candidate { peer: other, cost_us, has, will, is_old };
+                (has | will != 0).then_some(candidate)
             })
             .collect();
         found.sort_by_key(|candidate| candidate.cost_us);
@@ -253,11 +245,49 @@ impl Swarm {
         let source = |&source: &PeerIx| {
             let position = &self.demand.viewer(source)?.position;
             let runs = position.held_within(first, end).collect();
-            Some(Source { peer: core.peers.peer(source).id, runs })
+            Some(Source { peer: core.peers.peer(source).id, runs, next: position.msn })
         };
         let sources = chosen.iter().filter_map(source).collect();
         let (peer, rendition) = (core.peers.peer(peer).id, self.rendition);
         core.emit(Output::Sources { peer, rendition, epoch, sources });
+    }
+}
+
+/// Adds the cheapest until each segment has so many of those that `offers` says have it.
+fn pick(
+    core: &mut Core,
+    peer: PeerIx,
+    candidates: &[Candidate],
+    offers: impl Fn(&Candidate) -> u32,
+    per_segment: u8,
+    chosen: &mut Vec<PeerIx>,
+) {
+    let mut cover = [0u8; AHEAD_MAX as usize];
+    let count = |cover: &mut [u8; AHEAD_MAX as usize], candidate: &Candidate| {
+        let has = |at: &usize| offers(candidate) & (1 << at) != 0;
+        (0..cover.len()).filter(has).for_each(|at| cover[at] += 1);
+    };
+    for candidate in candidates.iter().filter(|candidate| chosen.contains(&candidate.peer)) {
+        count(&mut cover, candidate);
+    }
+    for wanted in 1..=per_segment {
+        for segment in 0..cover.len() {
+            if cover[segment] >= wanted || chosen.len() >= usize::from(core.config.sources_max) {
+                continue;
+            }
+            let fits =
+                |c: &&Candidate| offers(c) & (1 << segment) != 0 && !chosen.contains(&c.peer);
+            let Some(best) = candidates.iter().find(fits) else { continue };
+            if !best.is_old {
+                // The links before may have taken the room.
+                if !core.can_link(peer, best.peer) {
+                    continue;
+                }
+                core.use_link(peer, best.peer);
+            }
+            chosen.push(best.peer);
+            count(&mut cover, best);
+        }
     }
 }
 

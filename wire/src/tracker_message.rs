@@ -203,6 +203,8 @@ pub struct Source {
     pub peer: PeerId,
     /// What it has of what was asked for, in order.
     pub runs: Vec<MsnRun>,
+    /// The first segment that it lacks from its playhead on: it will have that and what follows.
+    pub next: u64,
 }
 
 /// From a viewer to the server.

@@ -280,12 +280,12 @@ fn json_messages_round_trip() {
     );
     let digest = ServerMessage::Digest { digest: Bytes::from_static(b"\x00\xff") };
     assert_eq!(digest.to_json(), r#"{"type":"digest","digest":"AP8="}"#);
-    let source = Source { peer: PeerId(7), runs: vec![MsnRun { first: 4, count: 2 }] };
+    let source = Source { peer: PeerId(7), runs: vec![MsnRun { first: 4, count: 2 }], next: 6 };
     let (rendition, epoch) = (RenditionId(1), Epoch(3));
     let sources = ServerMessage::Sources { rendition, epoch, sources: vec![source] };
     assert_eq!(
         sources.to_json(),
-        r#"{"type":"sources","rendition":1,"epoch":3,"sources":[{"peer":"0000000000000007","runs":[{"first":4,"count":2}]}]}"#
+        r#"{"type":"sources","rendition":1,"epoch":3,"sources":[{"peer":"0000000000000007","runs":[{"first":4,"count":2}],"next":6}]}"#
     );
     for message in [plan, digest, sources] {
         assert_eq!(ServerMessage::from_json(&message.to_json()), Ok(message));
