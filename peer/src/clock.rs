@@ -62,6 +62,7 @@ impl Clocks {
         inherited: Option<Inherited>,
         now: Instant,
     ) -> Need {
+        self.forget_jumpers(msn, len, now);
         if let Some(player) = self.known(msn) {
             player.seen = now;
             if player.newest_msn != msn {
@@ -124,6 +125,16 @@ impl Clocks {
             }
         }
         any
+    }
+
+    /// One that asked for something else since, and not here for longer than a player that plays on
+    /// would, jumped away and comes back: what it had then is gone.
+    fn forget_jumpers(&mut self, msn: u64, len: Duration, now: Instant) {
+        let Some(latest) = self.players.iter().map(|p| p.seen).max() else { return };
+        self.players.retain(|p| {
+            let is_here = p.newest_msn == msn || p.newest_msn + 1 == msn;
+            !is_here || p.seen == latest || now - p.seen <= len * 2
+        });
     }
 
     /// The first bytes of segment `msn` are handed over. True if a player begins with them.
@@ -238,6 +249,21 @@ mod tests {
         clocks.handed(1, at(0));
         assert_eq!(clocks.request(2, LEN, None, at(20)), Need::At(at(20)));
         assert_eq!(clocks.request(3, LEN, None, at(20)), Need::At(at(22)));
+    }
+
+    #[test]
+    fn who_jumps_back_to_where_it_was_begins_anew() {
+        let mut clocks = Clocks::default();
+        for msn in 1..=10 {
+            clocks.request(msn, LEN, None, at(0));
+            clocks.handed(msn, at(0));
+        }
+        clocks.request(80, LEN, None, at(1));
+        assert_eq!(clocks.request(11, LEN, None, at(4)), Need::At(at(20)), "another player");
+        clocks.request(81, LEN, None, at(5));
+        assert_eq!(clocks.request(12, LEN, None, at(10)), Need::Start);
+        assert_eq!(clocks.request(82, LEN, None, at(11)), Need::Start);
+        assert_eq!(clocks.request(83, LEN, None, at(30)), Need::At(at(30)), "it paused");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::object::{Asked, Cell};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
-use shoal_wire::{ChunkRange, Instant, ObjectId, PeerId, PeerMessage};
+use shoal_wire::{ChunkRange, Instant, ObjectId, PeerId, PeerMessage, RenditionId};
 
 /// Chunks that are asked for at once of one neighbour: 128 KiB.
 const PIECE: u32 = 8;
@@ -17,6 +17,10 @@ const PIECE: u32 = 8;
 const ROOM_FIRST: u32 = 16;
 const ROOM_MIN: u32 = 4;
 const ROOM_MAX: u32 = 64;
+/// Media that is under way from all neighbours together at most, ms of playback.
+const UNDER_WAY_MS: u64 = 2_000;
+/// What comes from the origin and is needed within this has the downlink for itself.
+const URGENT: Duration = Duration::from_secs(3);
 /// One that brings nothing for this long is given up: longer than it promises to take.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
 /// How long it is left alone then.
@@ -98,12 +102,27 @@ impl Engine {
         wanted
     }
 
-    /// Whether a player waits for something that is overdue.
+    /// Whether a player waits for something that is overdue, or soon will if it does not come from
+    /// the origin in time.
     fn stands_still(&self, now: Instant) -> bool {
         self.requests.values().any(|request| {
-            let deadline = self.store.object(&request.object).and_then(|object| object.deadline);
-            self.is_on_demand(request.object.rendition) && deadline.is_some_and(|at| at <= now)
+            let object = request.object;
+            let deadline = self.store.object(&object).and_then(|object| object.deadline);
+            self.is_on_demand(object.rendition)
+                && deadline.is_some_and(|at| {
+                    at <= now || at <= now + URGENT && !self.origin.of(object).is_empty()
+                })
         })
+    }
+
+    /// Chunks that may still be asked for: what is under way must not keep the line from what comes
+    /// from the origin.
+    fn pull_left(&self, rendition: RenditionId) -> u32 {
+        let Some(state) = self.renditions.get(&rendition) else { return 0 };
+        let len = u64::try_from(state.segment_len.as_millis()).unwrap_or(u64::MAX).max(1);
+        let chunks = u64::from(state.segment_bytes / self.config.chunk_size_prior.max(1));
+        let most = u32::try_from(chunks * UNDER_WAY_MS / len).unwrap_or(u32::MAX).max(ROOM_FIRST);
+        most.saturating_sub(self.neighbours.values().map(|n| n.pull.asked).sum())
     }
 
     fn count_asked(&mut self, wanted: &[ObjectId]) {
@@ -142,7 +161,7 @@ impl Engine {
         };
         let missing = object.ranges(object.all(), |_, cell| matches!(cell, Cell::Missing));
         for mut chunks in missing {
-            while !chunks.is_empty() {
+            while !chunks.is_empty() && self.pull_left(id.rendition) > 0 {
                 let Some(peer) = self.pull_source(&id, now) else { return };
                 let piece = self.ask_piece(id, chunks, peer, now);
                 chunks = ChunkRange::new(piece.end(), chunks.end() - piece.end());

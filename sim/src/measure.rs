@@ -5,9 +5,10 @@ use crate::instance::{Instance, Role};
 use crate::oracle::burst::Burst;
 use crate::oracle::crowd::{self, Newcomers};
 use crate::oracle::snowball::Seed;
-use crate::oracle::{self, window};
+use crate::oracle::title::Title;
+use crate::oracle::{self, Nat, window};
 use crate::scenario::Settings;
-use crate::world::{Outcome, Segment, rate_of};
+use crate::world::{Outcome, Segment, TAIL_S, rate_of};
 use shoal_wire::CHUNK_SIZE;
 
 /// More stall or later start than this in comparison with the twin is worse, µs.
@@ -70,13 +71,17 @@ impl Measured<'_> {
         let sum = segments.fold(Segment::default(), |sum, one| Segment {
             origin: sum.origin + one.origin,
             delivered: sum.delivered + one.delivered,
+            whole: sum.whole + one.whole,
         });
         let seconds = |from: f64, to: f64| {
             let first = crate::world::START_S + from as usize;
             let count = (to - from) as usize;
             self.outcome.tally.by_second.iter().skip(first).take(count)
         };
-        let control: u64 = seconds(s.warmup_s, s.duration_s).map(|second| second.control).sum();
+        // All of a title counts, whenever it is sent.
+        let (from, to) =
+            if s.vod { (0.0, s.duration_s + TAIL_S) } else { (s.warmup_s, s.duration_s) };
+        let control: u64 = seconds(from, to).map(|second| second.control).sum();
         let bound = self.offload_bound();
         let offload = ratio(sum.delivered as f64 - (sum.origin + control) as f64, sum.delivered);
         list.less("offload_ratio", offload);
@@ -98,7 +103,32 @@ impl Measured<'_> {
     /// The most that those who are there can give to each other at every moment.
     fn offload_bound(&self) -> f64 {
         let s = self.settings;
+        if s.vod {
+            return self.title().offload_max();
+        }
         window::over(&audience(s, self.instance), s.warmup_s, s.duration_s).offload_max()
+    }
+
+    /// What was watched of a finished title, and by whom.
+    fn title(&self) -> Title {
+        let s = self.settings;
+        let mut title = Title::default();
+        for (drawn, viewer) in self.instance.viewers.iter().zip(&self.outcome.viewers) {
+            let bytes = viewer.totals.delivered.as_bytes() * crate::world::SCALE;
+            let got_mbit = bytes as f64 * 8.0 / 1e6;
+            if drawn.class == Nat::Blocked {
+                title.alone_mbit += got_mbit;
+            } else {
+                title.delivered_mbit += got_mbit;
+                title.upload_mbit += drawn.upload_mbps * viewer.stayed as f64 / 1e6;
+            }
+        }
+        // The lowest rendition has the shortest segments: what is whole in any is that long at least.
+        let lowest = rate_of(s, s.renditions as u16 - 1) * s.segment_s;
+        let got = |segment: &&Segment| segment.whole > 0;
+        let distinct = self.outcome.tally.by_segment.iter().filter(got).count();
+        title.distinct_mbit = distinct as f64 * lowest;
+        title
     }
 
     fn mean_viewers(&self) -> f64 {
@@ -168,6 +198,10 @@ impl Measured<'_> {
         list.more("startup_p99_s", quantile(&startups, 0.99));
         let never = viewers.iter().filter(|v| v.startup.is_none() && v.stayed > 5_000_000);
         list.more("never_started", never.count() as f64);
+        list.more("seek_p50_s", quantile(&seeks(self.outcome), 0.5));
+        list.more("seek_p99_s", quantile(&seeks(self.outcome), 0.99));
+        let twin = self.twin.map(seeks).unwrap_or_default();
+        list.more("twin_seek_p99_s", quantile(&twin, 0.99));
     }
 
     fn startups(&self, outcome: &Outcome) -> Vec<f64> {
@@ -295,6 +329,14 @@ impl Measured<'_> {
             }
         }
     }
+}
+
+/// Times from a seek to playback, sorted, s.
+fn seeks(outcome: &Outcome) -> Vec<f64> {
+    let all = outcome.viewers.iter().flat_map(|viewer| &viewer.seeks);
+    let mut all: Vec<f64> = all.map(|us| *us as f64 / 1e6).collect();
+    all.sort_by(f64::total_cmp);
+    all
 }
 
 /// Figures in the order in which they are made.

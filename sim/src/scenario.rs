@@ -107,6 +107,8 @@ pub struct Settings {
     pub switches_per_min: f64,
     /// Whether the title was published before and playheads are scattered.
     pub vod: bool,
+    /// Seeks of a viewer of such a title per minute, anywhere in it.
+    pub seeks_per_min: f64,
     /// Share of browsers, which keep 20 links; others keep 32.
     pub browsers: f64,
     /// Media that a player wants before it starts.

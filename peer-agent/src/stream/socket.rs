@@ -188,6 +188,7 @@ async fn take_frame(frame: Message, events: &mpsc::Sender<SocketEvent>) -> Optio
         | ServerMessage::Digest { .. }
         | ServerMessage::Disconnect { .. }
         | ServerMessage::Peers { .. }
+        | ServerMessage::Sources { .. }
         | ServerMessage::OriginTiming { .. } => None,
     };
     if events.send(SocketEvent::Message(Box::new(message))).await.is_err() {

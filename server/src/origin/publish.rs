@@ -285,7 +285,11 @@ impl RenditionState {
 
     pub(super) fn view(&self) -> RenditionView {
         RenditionView {
-            info: RenditionInfo { rendition: self.id, playlist: self.playlist.clone() },
+            info: RenditionInfo {
+                rendition: self.id,
+                playlist: self.playlist.clone(),
+                on_demand: false,
+            },
             substreams: self.counters.substreams,
             last_msn: self.segments.back().map(|segment| segment.object.msn),
             ended: self.end.is_some(),

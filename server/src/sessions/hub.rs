@@ -50,7 +50,7 @@ impl Hub {
             ..shoal_tracker::Config::default()
         };
         let swarm = |name: &StreamName| Swarm {
-            tracker: Tracker::new(config.clone(), random()),
+            tracker: tracker_of(&entry, name, &config),
             members: Members::new(),
             status: SwarmStatus::new(name.clone()),
             digest: None,
@@ -188,7 +188,10 @@ impl Hub {
             return;
         }
         let input = match message {
-            ClientMessage::Watch { rendition, .. } => Input::Watch { peer, rendition },
+            ClientMessage::Watch { rendition, msn } => Input::Watch { peer, rendition, msn },
+            ClientMessage::Position { rendition, epoch, msn, ahead, held } => {
+                Input::Position { peer, rendition, epoch, msn, ahead, held }
+            }
             ClientMessage::Unwatch { rendition } => Input::Unwatch { peer, rendition },
             ClientMessage::Share { share, upload_cap } => Input::Share { peer, share, upload_cap },
             ClientMessage::Lost { rendition, substream, parent, reason } => {
@@ -249,6 +252,9 @@ impl Hub {
     fn news(&mut self, news: News) {
         match news {
             News::Renditions { stream, renditions } => {
+                for info in renditions.iter().filter(|info| info.on_demand) {
+                    self.feed(&stream, Input::OnDemand { rendition: info.rendition });
+                }
                 if let Some(swarm) = self.swarms.get_mut(&stream) {
                     swarm.members.broadcast(&ServerMessage::Renditions { renditions });
                 }
@@ -260,7 +266,9 @@ impl Hub {
                 let message = digest_text(&digest);
                 if digest.end_of_stream {
                     swarm.members.broadcast(&message);
-                    return self.send_away_overrun(&stream);
+                    // Who is in the trees stays; who comes now plays it on demand.
+                    let rendition = digest.object.rendition;
+                    return self.feed(&stream, Input::OnDemand { rendition });
                 }
                 swarm.digest = Some((digest.object, message.to_json().into()));
                 let published = Published {
@@ -318,6 +326,9 @@ impl Swarm {
                 entry.metrics.plan_changes.inc_by(changes);
                 let plan = ServerMessage::Plan { version, rendition, substreams, assignments };
                 self.members.send(peer, &plan);
+            }
+            Output::Sources { peer, rendition, epoch, sources } => {
+                self.members.send(peer, &ServerMessage::Sources { rendition, epoch, sources });
             }
             Output::Digest { object, peers } => {
                 if let Some(text) = self.digest(object, entry) {
@@ -399,6 +410,20 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
     if let Some(at) = at {
         tokio::time::sleep_until(at).await;
     }
+}
+
+/// A tracker for a stream, of which some renditions may be complete.
+fn tracker_of(
+    entry: &SessionEntry,
+    stream: &StreamName,
+    config: &shoal_tracker::Config,
+) -> Tracker {
+    let mut tracker = Tracker::new(config.clone(), random());
+    let infos = entry.origin.stream(stream.as_str()).map(|stream| stream.view().infos());
+    for info in infos.into_iter().flatten().filter(|info| info.on_demand) {
+        tracker.handle(Input::OnDemand { rendition: info.rendition }, Instant::ZERO);
+    }
+    tracker
 }
 
 fn random() -> u64 {

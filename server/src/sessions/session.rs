@@ -196,6 +196,7 @@ impl Session<'_> {
                 Ok(write(socket, texts.collect::<Vec<_>>().into_iter()).await)
             }
             message @ (ClientMessage::Watch { .. }
+            | ClientMessage::Position { .. }
             | ClientMessage::Unwatch { .. }
             | ClientMessage::Share { .. }
             | ClientMessage::Signal { .. }

@@ -16,6 +16,7 @@ mod nat;
 pub mod patience;
 pub mod snowball;
 mod steps;
+pub mod title;
 pub mod window;
 
 pub use nat::Nat;

@@ -8,6 +8,7 @@ mod origin;
 mod player;
 mod queue;
 mod script;
+mod seek;
 mod server;
 mod slab;
 mod tally;
@@ -39,7 +40,7 @@ const START_US: u64 = START_S as u64 * 1_000_000;
 /// The same in seconds.
 pub(crate) const START_S: usize = 100;
 /// The run goes on for so many segments after the last that counts, until players have it.
-const TAIL_S: f64 = 8.0;
+pub(crate) const TAIL_S: f64 = 8.0;
 /// Viewers that joined this long before a segment's publication count for its delay, s.
 const SETTLED_S: f64 = 10.0;
 /// Segments of a live stream that are there when the first viewers come.
@@ -54,6 +55,8 @@ enum Event {
     Playlist(u32),
     Player(u32),
     Switch(u32),
+    Seek(u32),
+    TitleOver(u32),
     StopWatching(u32, RenditionId),
     Timer(u32),
     Uplink(u32),
@@ -91,6 +94,8 @@ pub(crate) struct Outcome {
 pub(crate) struct ViewerOutcome {
     pub(crate) startup: Option<u64>,
     pub(crate) stalled: u64,
+    /// From each seek to playback.
+    pub(crate) seeks: Vec<u64>,
     pub(crate) stayed: u64,
     pub(crate) sent_bytes: u64,
     pub(crate) totals: shoal_wire::tracker_message::Totals,
@@ -236,6 +241,8 @@ impl<'a> World<'a> {
                 self.feed(viewer, Input::StopWatching { rendition });
             }
             Event::Switch(viewer) => self.on_switch(viewer),
+            Event::Seek(viewer) => self.on_seek(viewer),
+            Event::TitleOver(viewer) => self.on_title_over(viewer),
             Event::Join(viewer) => self.on_join(viewer),
             Event::Leave(viewer) => self.on_leave(viewer),
             Event::Session(viewer) => self.on_session(viewer),
@@ -365,6 +372,7 @@ impl<'a> World<'a> {
         let outcome = |viewer: &Viewer| ViewerOutcome {
             startup: viewer.player.startup(),
             stalled: viewer.player.stalled(),
+            seeks: viewer.player.seeks().to_vec(),
             stayed: viewer.left_at.map_or(0, |left| left - viewer.joined_at),
             sent_bytes: viewer.sent_bytes,
             totals: viewer.totals,

@@ -25,6 +25,9 @@ pub(crate) struct Player {
     anchor: u64,
     stalled_since: Option<u64>,
     stalled: u64,
+    /// Since when it waits for what it jumped to.
+    seeking_since: Option<u64>,
+    seeks: Vec<u64>,
 }
 
 impl Player {
@@ -40,6 +43,8 @@ impl Player {
             anchor: 0,
             stalled_since: None,
             stalled: 0,
+            seeking_since: None,
+            seeks: Vec::new(),
         }
     }
 
@@ -54,6 +59,14 @@ impl Player {
             }
             return;
         }
+        if let Some(since) = self.seeking_since {
+            if self.received >= self.startup_buffer {
+                self.seeks.push(now - since);
+                self.anchor = now;
+                self.seeking_since = None;
+            }
+            return;
+        }
         if let Some(since) = self.stalled_since {
             let played = since - self.anchor;
             if self.received >= played + RESUME_US {
@@ -65,8 +78,24 @@ impl Player {
     }
 
     /// When it runs out of media, if it plays.
-    fn empty_at(&self) -> Option<u64> {
-        self.started_at.map(|_| self.anchor + self.received)
+    pub(crate) fn empty_at(&self) -> Option<u64> {
+        let plays = self.started_at.is_some() && self.seeking_since.is_none();
+        plays.then(|| self.anchor + self.received)
+    }
+
+    /// It jumps: what it has is thrown away, and waiting from here on is no stall.
+    pub(crate) fn seek(&mut self, to: u64, now: u64) {
+        self.end(now);
+        self.received = 0;
+        self.next = Some(to);
+        if self.started_at.is_some() {
+            self.seeking_since.get_or_insert(now);
+        }
+    }
+
+    /// Times from a seek to playback.
+    pub(crate) fn seeks(&self) -> &[u64] {
+        &self.seeks
     }
 
     fn note_stall(&mut self, now: u64) {
@@ -106,6 +135,19 @@ impl Player {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_seek_is_no_stall_but_is_timed() {
+        let mut player = Player::new(0, 2_000_000);
+        player.receive(2_000_000, 1_000_000);
+        player.seek(7, 3_500_000);
+        assert_eq!((player.stalled(), player.next, player.empty_at()), (500_000, Some(7), None));
+        player.receive(1_000_000, 9_000_000);
+        player.receive(1_000_000, 9_500_000);
+        assert_eq!((player.seeks(), player.empty_at()), (&[6_000_000][..], Some(11_500_000)));
+        player.end(11_500_000);
+        assert_eq!(player.stalled(), 500_000);
+    }
 
     #[test]
     fn it_starts_stalls_and_goes_on() {

@@ -35,6 +35,8 @@ pub(crate) struct Tally {
 pub(crate) struct Segment {
     pub(crate) origin: u64,
     pub(crate) delivered: u64,
+    /// How often a player that reaches others got all of it.
+    pub(crate) whole: u64,
 }
 
 /// One second.
@@ -77,6 +79,11 @@ impl Tally {
     /// The origin sent something else.
     pub(crate) fn control_bytes(&mut self, bytes: u64, now: u64) {
         self.second(now).control += bytes;
+    }
+
+    /// A player that reaches others received all of a segment.
+    pub(crate) fn whole_segment(&mut self, msn: u64) {
+        self.segment(msn).whole += 1;
     }
 
     /// A player received media.

@@ -3,6 +3,7 @@
 use super::net::{Downlink, peer_id, viewer_of};
 use super::origin::{BREAK_US, Fetch, object_id};
 use super::player::Player;
+use super::seek::Seeks;
 use super::server::{Session, share_of};
 use super::{Event, SCALE, START_US, World};
 use crate::instance::Viewer as Drawn;
@@ -37,6 +38,8 @@ pub(crate) struct Viewer {
     /// When the playlist that was asked for comes.
     polled_at: Option<u64>,
     pub(crate) player: Player,
+    /// In a finished title.
+    pub(crate) seeks: Option<Seeks>,
     pub(crate) session: Session,
     pub(crate) fetches: Vec<Fetch>,
     pub(crate) downlink: Downlink,
@@ -54,7 +57,7 @@ pub(crate) struct Viewer {
     pub(crate) rendition: u16,
     pub(crate) left_rendition: Option<u16>,
     /// Bytes of the segment that it waits for that have come.
-    delivered: u32,
+    pub(crate) delivered: u32,
     pub(crate) sent_bytes: u64,
     pub(crate) joined_at: u64,
     pub(crate) left_at: Option<u64>,
@@ -76,6 +79,7 @@ impl Viewer {
             timer_at: u64::MAX,
             polled_at: None,
             player: Player::new(joined_at, (buffer_s * 1e6) as u64),
+            seeks: None,
             session: Session::None,
             fetches: Vec::new(),
             downlink: Downlink::new(drawn.download_mbps),
@@ -133,8 +137,10 @@ impl World<'_> {
         let state = &mut self.viewers[viewer as usize];
         state.engine = Some(Box::new(engine));
         state.cut_off = drawn.in_outage && self.in_outage;
+        state.seeks = self.settings.vod.then(|| Seeks::new(self.instance.seed, viewer));
         let round_trip = state.server_us * 2;
         self.present += 1;
+        self.plan_seek(viewer);
         self.poll_playlist(viewer, self.now + round_trip * CONNECT_TRIPS);
         if self.peers {
             self.queue.push(self.now + round_trip * CONNECT_TRIPS, Event::Session(viewer));
@@ -188,7 +194,13 @@ impl World<'_> {
     pub(crate) fn advance(&mut self, viewer: u32) {
         let state = &mut self.viewers[viewer as usize];
         let player = &mut state.player;
-        let Some(next) = player.next.filter(|next| *next < player.known_until) else { return };
+        let Some(next) = player.next.filter(|next| *next < player.known_until) else {
+            let over_at = player.empty_at().filter(|_| state.seeks.is_some());
+            if let Some(at) = over_at {
+                self.queue.push(at, Event::TitleOver(viewer));
+            }
+            return;
+        };
         if state.engine.is_none() || player.waiting.is_some() {
             return;
         }
@@ -299,7 +311,9 @@ impl World<'_> {
     /// The player acts after the engine has said all that it has to say.
     fn advance_later(&mut self, viewer: u32) {
         let player = &self.viewers[viewer as usize].player;
-        if player.waiting.is_none() && player.next.is_some_and(|next| next < player.known_until) {
+        let is_title = self.viewers[viewer as usize].seeks.is_some();
+        let has_next = player.next.is_some_and(|next| next < player.known_until);
+        if player.waiting.is_none() && (has_next || is_title) {
             self.queue.push(self.now, Event::Player(viewer));
         }
     }
@@ -326,6 +340,9 @@ impl World<'_> {
         state.delivered = 0;
         state.player.waiting = None;
         state.player.next = Some(msn + 1);
+        if self.instance.viewers[viewer as usize].class != Nat::Blocked {
+            self.tally.whole_segment(msn);
+        }
         if let Some(object) = self.origin.object(object_id(state.asked_rendition, msn))
             && state.joined_at + self.settled_us < object.published_at
             && self.instance.viewers[viewer as usize].class != Nat::Blocked

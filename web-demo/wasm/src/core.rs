@@ -20,6 +20,8 @@ use wasm_bindgen::prelude::{JsError, wasm_bindgen};
 const LINKS_MAX: u16 = 20;
 /// Chunks kept: a phone's tab has less room than a native agent.
 const STORE_BYTES_MAX: usize = 48 << 20;
+/// The same on demand, where others come later to what was played.
+const ON_DEMAND_BYTES_MAX: usize = 96 << 20;
 
 /// One viewer's engine for one stream.
 ///
@@ -57,6 +59,7 @@ impl Core {
             upload_cap,
             links_max: LINKS_MAX,
             store_bytes_max: STORE_BYTES_MAX,
+            on_demand_bytes_max: ON_DEMAND_BYTES_MAX,
             ..Config::default()
         };
         let engine = Engine::new(stream.clone(), config, seed);
