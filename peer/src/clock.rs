@@ -263,6 +263,7 @@ mod tests {
         clocks.request(81, LEN, None, at(5));
         assert_eq!(clocks.request(12, LEN, None, at(10)), Need::Start);
         assert_eq!(clocks.request(82, LEN, None, at(11)), Need::Start);
+        clocks.handed(82, at(11));
         assert_eq!(clocks.request(83, LEN, None, at(30)), Need::At(at(30)), "it paused");
     }
 

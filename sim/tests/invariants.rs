@@ -151,8 +151,7 @@ fn draw_case(seed: u64) -> Case {
     Case { scenario, settings, seed, twins: true }
 }
 
-/// All but `vod`, where peers cannot help yet.
-const SCENARIOS: [&str; 12] = [
+const SCENARIOS: [&str; 13] = [
     "steady",
     "web-nat",
     "mobile-nat",
@@ -165,6 +164,7 @@ const SCENARIOS: [&str; 12] = [
     "lossy",
     "renditions",
     "attackers",
+    "vod",
 ];
 
 /// What a run has that none may have.
@@ -303,6 +303,12 @@ fn crowds_come_and_go() {
     check_floor("flash-crowd", settings, 0.87);
     let settings = &["viewers=60", "duration_s=100", "exit_at_s=40", "exit_s=60", "warmup_s=30"];
     check_floor("mass-exit", settings, 0.87);
+}
+
+#[test]
+fn viewers_of_a_title_serve_each_other() {
+    let settings = &["viewers=60", "duration_s=120", "warmup_s=40"];
+    check_floor("vod", settings, 0.80);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use shoal_peer::{ByteRange, Config, Engine, FetchId, Input, OriginFailure, Output, RequestId};
-use shoal_wire::tracker_message::Assignment;
+use shoal_wire::tracker_message::{Assignment, MsnRun, RenditionInfo, Source};
 use shoal_wire::{
     ClientMessage, Digest, Epoch, Instant, ObjectId, OriginSigner, PeerId, PeerMessage,
     RenditionId, ServerMessage, SignedDigest, StreamName, Substream,
@@ -49,6 +49,8 @@ pub(crate) struct World {
     pub(crate) origin_silent: bool,
     /// Chunks sent by an honest viewer that are not what the origin published.
     pub(crate) bad_relayed: u64,
+    /// Whether the server answers those who want digests.
+    gives_digests: bool,
     /// Who gets a new digest from the server.
     pub(crate) roots: BTreeSet<usize>,
     pub(crate) log: Vec<String>,
@@ -119,6 +121,7 @@ impl World {
             origin_down: false,
             origin_silent: false,
             bad_relayed: 0,
+            gives_digests: false,
             roots: BTreeSet::new(),
             log: Vec::new(),
             signer: OriginSigner::from_secret(&[7; 32]),
@@ -154,6 +157,38 @@ impl World {
             let at = self.now + SEGMENT * u32::try_from(i).expect("few");
             self.at(at, Event::Publish(first + i));
         }
+    }
+
+    /// Publishes a finished title, and says that it is one.
+    pub(crate) fn publish_title(&mut self, count: u64) {
+        self.gives_digests = true;
+        for msn in 0..count {
+            self.happen(Event::Publish(msn));
+        }
+        let playlist = "0.m3u8".into();
+        let info = RenditionInfo { rendition: RENDITION, playlist, on_demand: true };
+        for who in 0..self.viewers.len() {
+            self.server(who, ServerMessage::Renditions { renditions: vec![info.clone()] });
+        }
+    }
+
+    /// Names viewers that have the segments from `first` to before `end` to another one.
+    pub(crate) fn name_sources(&mut self, who: usize, of: &[usize], first: u64, end: u64) {
+        let count = u32::try_from(end - first).expect("few");
+        let runs = vec![MsnRun { first, count }];
+        let source =
+            |other: &usize| Source { peer: peer_id(*other), runs: runs.clone(), next: end };
+        let sources = of.iter().map(source).collect();
+        let (rendition, epoch) = (RENDITION, Epoch(1));
+        self.server(who, ServerMessage::Sources { rendition, epoch, sources });
+    }
+
+    /// The viewer's player jumps to segment `msn`.
+    pub(crate) fn seek(&mut self, who: usize, msn: u64) {
+        let viewer = &mut self.viewers[who];
+        viewer.started = None;
+        viewer.needed_at.clear();
+        self.play(who, msn);
     }
 
     /// The viewer's player starts with segment `msn`.
@@ -333,12 +368,26 @@ impl World {
                     self.at(at, Event::Input(other, Input::LinkDown { peer: peer_id(who) }));
                 }
             }
-            Output::Server(message) => self.viewers[who].to_server.push(message),
+            Output::Server(message) => {
+                if let ClientMessage::WantDigests { objects } = &message {
+                    self.give_digests(who, objects);
+                }
+                self.viewers[who].to_server.push(message);
+            }
             Output::FellBack { .. } | Output::CutOff { .. } | Output::Failed { .. } => {
                 self.viewers[who].events.push(format!("{output:?}"));
             }
             Output::DigestFetch { object } => self.fetch_digest(who, object),
             Output::Started { .. } | Output::Published(_) => {}
+        }
+    }
+
+    fn give_digests(&mut self, who: usize, objects: &[ObjectId]) {
+        for object in objects.iter().filter(|_| self.gives_digests).copied().collect::<Vec<_>>() {
+            if let Some((_, digest)) = self.segments.get(&object.msn) {
+                let message = ServerMessage::Digest { digest: digest.encoded().clone() };
+                self.at(self.now + ORIGIN_LATENCY, Event::Input(who, Input::Server(message)));
+            }
         }
     }
 
