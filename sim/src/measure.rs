@@ -8,8 +8,8 @@ use crate::oracle::snowball::Seed;
 use crate::oracle::title::Title;
 use crate::oracle::{self, Nat, window};
 use crate::scenario::Settings;
-use crate::world::{Outcome, Segment, TAIL_S, rate_of};
-use shoal_wire::CHUNK_SIZE;
+use crate::world::{Outcome, SCALE, Segment, TAIL_S, rate_of};
+use shoal_wire::{ByteSize, CHUNK_SIZE};
 
 /// More stall or later start than this in comparison with the twin is worse, µs.
 const TWIN_TOLERANCE_US: u64 = 50_000;
@@ -114,12 +114,14 @@ impl Measured<'_> {
         let s = self.settings;
         let mut title = Title::default();
         for (drawn, viewer) in self.instance.viewers.iter().zip(&self.outcome.viewers) {
-            let bytes = viewer.totals.delivered.as_bytes() * crate::world::SCALE;
-            let got_mbit = bytes as f64 * 8.0 / 1e6;
+            let mbit = |size: ByteSize| (size.as_bytes() * SCALE) as f64 * 8.0 / 1e6;
+            let totals = viewer.totals;
+            let got_mbit = mbit(totals.from_origin) + mbit(totals.from_peers);
+            title.delivered_mbit += mbit(totals.delivered);
             if drawn.class == Nat::Blocked {
                 title.alone_mbit += got_mbit;
             } else {
-                title.delivered_mbit += got_mbit;
+                title.shared_mbit += got_mbit;
                 title.upload_mbit += drawn.upload_mbps * viewer.stayed as f64 / 1e6;
             }
         }
@@ -266,6 +268,9 @@ impl Measured<'_> {
         };
         let (useful, wasted) = (sum(|t| t.from_peers), sum(|t| t.wasted));
         list.more("waste_ratio", wasted / useful.max(1.0));
+        // What a viewer plays again of its own.
+        let sent = useful + sum(|t| t.from_origin);
+        list.less("own_store_ratio", (1.0 - sent / sum(|t| t.delivered).max(1.0)).max(0.0));
         list.more("fallbacks_deadline", tally.fallbacks[0] as f64);
         list.more("fallbacks_no_source", tally.fallbacks[1] as f64);
         list.more("fallbacks_no_peers", tally.fallbacks[2] as f64);

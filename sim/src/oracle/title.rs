@@ -2,7 +2,8 @@
 //!
 //! Nothing has to be fetched at a certain time, so only sums count: every segment that somebody got
 //! came from the origin once, whoever reaches nobody got all of it there, and peers cannot have sent
-//! more than their uplinks carry while they are there. It is generous: when what was uploaded, and
+//! more than their uplinks carry while they are there. What a viewer had already, and plays again,
+//! has to be sent by nobody. It is generous: when what was uploaded, and
 //! whether its sender had it by then, does not enter.
 
 use super::offload;
@@ -10,9 +11,11 @@ use super::offload;
 /// A title as it was watched, Mbit.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Title {
-    /// What viewers got that reach others.
+    /// What was played, or was to be.
     pub delivered_mbit: f64,
-    /// What viewers got that reach nobody.
+    /// What was sent to viewers that reach others.
+    pub shared_mbit: f64,
+    /// What was sent to viewers that reach nobody.
     pub alone_mbit: f64,
     /// Different segments of which somebody that reaches others got the whole.
     pub distinct_mbit: f64,
@@ -24,8 +27,8 @@ impl Title {
     /// Largest offload ratio; zero where nothing was delivered.
     #[must_use]
     pub fn offload_max(&self) -> f64 {
-        let shared = self.distinct_mbit.max(self.delivered_mbit - self.upload_mbit);
-        offload(self.alone_mbit + shared, self.delivered_mbit + self.alone_mbit)
+        let shared = self.distinct_mbit.max(self.shared_mbit - self.upload_mbit);
+        offload(self.alone_mbit + shared, self.delivered_mbit)
     }
 }
 
@@ -36,7 +39,8 @@ mod tests {
     #[test]
     fn copies_uploads_and_loners_limit_it() {
         let title = |alone_mbit, distinct_mbit, upload_mbit| Title {
-            delivered_mbit: 100.0,
+            delivered_mbit: 100.0 + alone_mbit,
+            shared_mbit: 100.0,
             alone_mbit,
             distinct_mbit,
             upload_mbit,
@@ -46,6 +50,7 @@ mod tests {
             (title(0.0, 10.0, 60.0), 0.6),
             (title(0.0, 10.0, 0.0), 0.0),
             (title(100.0, 20.0, 1000.0), 0.4),
+            (Title { delivered_mbit: 200.0, ..title(0.0, 10.0, 60.0) }, 0.8),
             (Title::default(), 0.0),
         ] {
             assert!((title.offload_max() - most).abs() < 1e-12, "{title:?}");
