@@ -288,7 +288,7 @@ impl RenditionState {
             info: RenditionInfo {
                 rendition: self.id,
                 playlist: self.playlist.clone(),
-                on_demand: false,
+                on_demand: self.end.is_some(),
             },
             substreams: self.counters.substreams,
             last_msn: self.segments.back().map(|segment| segment.object.msn),
