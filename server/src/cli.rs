@@ -3,6 +3,7 @@
 //! Rule: it only reads; what it says is decided in `config` and done in `lib`.
 
 use crate::config::{Config, ConfigError, DEMO_STREAM, IngestKey, Layer, StreamConfig};
+use crate::upstream::{Explanation, explain};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -21,6 +22,15 @@ pub struct Cli {
 enum Command {
     /// Run on this machine alone, without any configuration, and print what to paste.
     Dev(Common),
+    /// Say whether viewers with these two URLs of an upstream share, and why not.
+    Explain {
+        /// One viewer's URL.
+        url_1: String,
+        /// Another's, of the same playlist or segment.
+        url_2: String,
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 #[derive(Debug, Default, clap::Args)]
@@ -44,6 +54,8 @@ pub enum Action {
     Serve(Box<Config>),
     /// Serve on this machine and print what to paste.
     Dev(Box<Config>),
+    /// Print this and say it with the exit code too.
+    Explain(Explanation),
 }
 
 impl Cli {
@@ -52,9 +64,12 @@ impl Cli {
     /// # Errors
     /// [`ConfigError`] says what to change.
     pub fn action(self) -> Result<Action, ConfigError> {
-        let (dev, common) = match self.command {
-            None => (false, self.common),
-            Some(Command::Dev(inner)) => (true, inner.over(self.common)),
+        let (dev, urls, common) = match self.command {
+            None => (false, None, self.common),
+            Some(Command::Dev(inner)) => (true, None, inner.over(self.common)),
+            Some(Command::Explain { url_1, url_2, common }) => {
+                (false, Some([url_1, url_2]), common.over(self.common))
+            }
         };
         if common.print_config {
             return Ok(Action::Print(crate::config::DEFAULTS));
@@ -62,6 +77,12 @@ impl Cli {
         let mut layer = common.layer;
         if let Some(path) = &common.config {
             layer = layer.or(Layer::from_file(path)?);
+        }
+        if let Some([url_1, url_2]) = urls {
+            let rules = Config::from_layer(layer)?.upstream.rules();
+            let explanation = explain(&rules, [&url_1, &url_2]);
+            let wrong = |message| ConfigError::Limit { key: "explain", message };
+            return explanation.map(Action::Explain).map_err(wrong);
         }
         if !dev {
             return Ok(Action::Serve(Box::new(Config::from_layer(layer)?)));
@@ -176,7 +197,7 @@ mod tests {
     fn config(args: &[&str]) -> Config {
         match action(args).unwrap() {
             Action::Serve(config) | Action::Dev(config) => *config,
-            Action::Print(_) => panic!("nothing is to be printed"),
+            Action::Print(_) | Action::Explain(_) => panic!("nothing is to be printed"),
         }
     }
 
@@ -218,6 +239,22 @@ mod tests {
         let plain = config(&["--stream", "a=1", "--stream", "b=2"]);
         assert!(!plain.demo.channel);
         assert_eq!(plain.streams[1].name.as_str(), "b");
+    }
+
+    #[test]
+    fn two_urls_are_explained_by_the_rules_of_the_configuration() {
+        let shares = |more: &[&str]| {
+            let urls = ["explain", "https://h/a.ts?who=1&token=2", "https://h/a.ts?who=3&token=4"];
+            match action(&[&urls, more].concat()).unwrap() {
+                Action::Explain(explanation) => explanation.shares,
+                Action::Print(_) | Action::Serve(_) | Action::Dev(_) => panic!("{urls:?}"),
+            }
+        };
+        assert!(!shares(&[]));
+        assert!(shares(&["--upstream-ignore-query", "who"]));
+        assert!(!shares(&["--upstream-ignore-query", "who", "--upstream-preset", "akamai"]));
+        let error = action(&["explain", "a", "b"]).unwrap_err().to_string();
+        assert!(error.contains("`a` is no URL"), "{error}");
     }
 
     #[test]

@@ -7,7 +7,9 @@ mod layer;
 mod value;
 
 pub(crate) use layer::Layer;
-pub use layer::{DemoConfig, IngestConfig, OriginConfig, ServerConfig, TrackerConfig};
+pub use layer::{
+    DemoConfig, IngestConfig, OriginConfig, ServerConfig, TrackerConfig, UpstreamConfig,
+};
 pub use value::{
     Bytes, Count, DvrWindow, IngestKey, Listen, Mib, Millis, OptionalDvr, OptionalPath,
     StreamConfig,
@@ -30,6 +32,8 @@ pub struct Config {
     pub ingest: IngestConfig,
     /// What is kept and shown.
     pub origin: OriginConfig,
+    /// Existing origins and CDNs that this server stands before.
+    pub upstream: UpstreamConfig,
     /// Sessions of viewers.
     pub tracker: TrackerConfig,
     /// The built-in demo.
@@ -132,6 +136,20 @@ impl Config {
             let message = format!("{show} is more than half of keep_segments, which is {keep}");
             return limit("origin.playlist_segments", message);
         }
+        if self.upstream.segment_mib_max.mib() > object_mib_max {
+            let message = format!("a digest describes at most {object_mib_max} MiB; set it lower");
+            return limit("upstream.segment_mib_max", message);
+        }
+        for (i, upstream) in self.upstream.urls.iter().enumerate() {
+            let name = &upstream.name;
+            if self.upstream.urls[..i].iter().any(|other| other.name == *name) {
+                return limit("upstream.urls", format!("`{name}` is named twice: write NAME=URL"));
+            }
+            let pushed = self.streams.iter().any(|stream| stream.name == *name);
+            if pushed || self.demo.channel && name.as_str() == DEMO_STREAM {
+                return limit("upstream.urls", format!("`{name}` is another stream's name"));
+            }
+        }
         for (i, stream) in self.streams.iter().enumerate() {
             let name = &stream.name;
             if self.streams[..i].iter().any(|other| other.name == *name) {
@@ -192,6 +210,13 @@ mod tests {
             ("[ingest]\nbody_mib_max = 65", "at most 64"),
             ("[ingest]\nidle_timeout_ms = 0", "above 0"),
             ("[origin]\nkeep_segments = 10\nplaylist_segments = 6", "half of keep_segments"),
+            ("[upstream]\nurls = ['ftp://h/']", "neither http nor https"),
+            ("[upstream]\nurls = ['a=http://h/', 'a=http://g/']", "twice"),
+            ("upstream.urls = ['a=http://h/']\nstreams = [{name='a',ingest_key='k'}]", "another"),
+            ("[upstream]\npresets = ['akami']", "akamai"),
+            ("[upstream]\nhosts = ['http://h']", "no host"),
+            ("[upstream]\nfetch = 'peers'", "`cdn`"),
+            ("[upstream]\nsegment_mib_max = 65", "at most 64"),
             ("[[streams]]\nname = \"a b\"\ningest_key = \"k\"", "stream name"),
             ("[[streams]]\nname = \"a\"\ningest_key = \"k/k\"", "ingest key"),
             (

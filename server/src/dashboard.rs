@@ -10,6 +10,7 @@ use crate::http::Meters;
 use crate::metrics::Metrics;
 use crate::origin::{Origin, unix_ms};
 use crate::sessions::SessionEntry;
+use crate::upstream::Upstreams;
 use bytes::Bytes;
 use history::History;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,6 +31,7 @@ pub(crate) struct Sources {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) meters: Arc<Meters>,
     pub(crate) sessions: SessionEntry,
+    pub(crate) upstreams: Arc<Upstreams>,
 }
 
 /// The newest sample and those before it.

@@ -14,6 +14,7 @@ mod playback;
 mod push_path;
 mod range;
 mod tracker_socket;
+mod upstream;
 
 pub(crate) use admin::Readiness;
 pub(crate) use ingest::IngestState;
@@ -24,6 +25,7 @@ use crate::net::{Account, ListenerMeter};
 use crate::origin::{Origin, UPLOAD_PATH};
 use crate::pages::Pages;
 use crate::sessions::SessionEntry;
+use crate::upstream::Upstreams;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, Method, StatusCode, header};
@@ -41,6 +43,7 @@ use tower_http::cors::{Any, CorsLayer};
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) origin: Arc<Origin>,
+    pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) meters: Arc<Meters>,
     pub(crate) sessions: SessionEntry,

@@ -14,6 +14,7 @@ mod origin;
 mod pages;
 mod process;
 mod sessions;
+pub mod upstream;
 
 #[cfg(fuzzing)]
 pub use http::fuzzing;
@@ -35,6 +36,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use upstream::Upstreams;
 
 /// News from the origin that wait for the tracker: a segment of each of a thousand renditions.
 const NEWS_MAX: usize = 1024;
@@ -137,8 +139,12 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         let (sessions, inbox) =
             SessionEntry::new(Arc::clone(&origin), Arc::clone(&metrics), &config.tracker);
+        let stop = CancellationToken::new();
+        let upstreams = Upstreams::new(config, &origin, &metrics, &stop).map_err(StartError)?;
+        let upstreams = Arc::new(upstreams);
         let shared = Shared {
             origin: Arc::clone(&origin),
+            upstreams: Arc::clone(&upstreams),
             metrics,
             meters: Arc::new(Meters::new(origin.streams().map(|stream| stream.name.clone()))),
             sessions: sessions.clone(),
@@ -146,12 +152,13 @@ impl Server {
             readiness: Readiness::default(),
             pages: Arc::new(Pages::built_in()),
             dashboard: Dashboard::new(),
-            stop: CancellationToken::new(),
+            stop,
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(Hub::new(sessions.clone()).run(inbox, news_inbox));
         tasks.spawn(Arc::clone(&origin).keep_settling());
         tasks.spawn(Arc::clone(&origin).serve_recordings());
+        tasks.spawn(upstreams.keep_tidy());
         tasks.spawn(Arc::clone(&shared.dashboard).run(sources(&shared)));
         if config.demo.channel
             && let Some(stream) = origin.stream(DEMO_STREAM)
@@ -174,6 +181,10 @@ impl Server {
             admin = ?ports.admin_listen,
             "listening"
         );
+        for upstream in &config.upstream.urls {
+            let viewers = format!("http://{}/live/{}/PATH?QUERY", ports.listen, upstream.name);
+            tracing::info!(upstream = %upstream.base, viewers, "stands before an upstream");
+        }
         for stream in shared.origin.streams() {
             let page = cli::page_url(ports.listen, stream.name.as_str());
             tracing::info!(stream = %stream.name, page, "the viewer's page");
@@ -216,6 +227,7 @@ fn sources(shared: &Shared) -> dashboard::Sources {
         metrics: Arc::clone(&shared.metrics),
         meters: Arc::clone(&shared.meters),
         sessions: shared.sessions.clone(),
+        upstreams: Arc::clone(&shared.upstreams),
     }
 }
 

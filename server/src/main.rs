@@ -9,12 +9,12 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let run = || -> Result<()> {
+    let run = || -> Result<ExitCode> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(run(Cli::parse()))
     };
     match run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("shoal-server: {error:#}");
             ExitCode::FAILURE
@@ -22,11 +22,15 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> Result<()> {
+async fn run(cli: Cli) -> Result<ExitCode> {
     let (config, dev) = match cli.action()? {
         Action::Print(text) => {
             print!("{text}");
-            return Ok(());
+            return Ok(ExitCode::SUCCESS);
+        }
+        Action::Explain(explanation) => {
+            print!("{}", explanation.text);
+            return Ok(if explanation.shares { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Action::Serve(config) => (config, false),
         Action::Dev(config) => (config, true),
@@ -46,7 +50,7 @@ async fn run(cli: Cli) -> Result<()> {
     interrupted().await?;
     tracing::info!("stopping");
     server.stop().await;
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Returns at SIGINT or SIGTERM.

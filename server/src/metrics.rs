@@ -29,6 +29,8 @@ pub(crate) struct Metrics {
     pub(crate) ingest_playlists: IntCounter,
     pub(crate) published: IntCounterVec,
     pub(crate) refused: IntCounterVec,
+    pub(crate) upstream_fetch_bytes: IntCounterVec,
+    pub(crate) upstream_redirects: IntCounterVec,
     connections: GaugeVec,
     uptime_seconds: Gauge,
     started: std::time::Instant,
@@ -112,6 +114,16 @@ impl Metrics {
                 "shoal_refused_total",
                 "Requests, sessions and messages that were refused.",
                 "reason",
+            ),
+            upstream_fetch_bytes: make.counters(
+                "shoal_upstream_fetch_bytes_total",
+                "Bytes that this server fetched from upstreams: media for digests, playlists.",
+                "kind",
+            ),
+            upstream_redirects: make.counters(
+                "shoal_upstream_redirects_total",
+                "Viewers' fetches of segments that were sent on to an upstream.",
+                "stream",
             ),
             connections: make.register(GaugeVec::new(connections, &["listener"])),
             uptime_seconds: make

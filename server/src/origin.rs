@@ -6,6 +6,7 @@
 mod encoder_playlist;
 mod encoders;
 mod files;
+mod follow;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod journal;
@@ -24,6 +25,7 @@ mod vod;
 
 pub(crate) use encoder_playlist::UPLOAD_PATH;
 pub(crate) use encoders::BACKUP_DIR;
+pub(crate) use follow::Numbers;
 pub(crate) use keys::KEY_BYTES_MAX;
 pub(crate) use publish::NewSegment;
 use retention::Dvr;
@@ -113,11 +115,15 @@ impl Origin {
             streams.insert(name, Arc::new(stream));
             Ok(())
         };
-        for stream in configured.chain(demo.map(|name| (name, None, None))) {
+        let followed = config.upstream.urls.iter().map(|it| (it.name.clone(), None, None));
+        let demo = demo.map(|name| (name, None, None));
+        for stream in configured.chain(followed).chain(demo) {
             add(stream, true)?;
         }
         let live = |name: &StreamName| {
-            config.streams.iter().any(|it| it.name == *name) || name.as_str() == DEMO_STREAM
+            config.streams.iter().any(|it| it.name == *name)
+                || config.upstream.urls.iter().any(|it| it.name == *name)
+                || name.as_str() == DEMO_STREAM
         };
         let recordings = match &config.origin.vod_dir.0 {
             Some(dir) => recordings(dir, live)?,

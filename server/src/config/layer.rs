@@ -4,6 +4,9 @@
 //! layer every key may be absent; the first layer that has it gives its value.
 
 use super::value::{Bytes, Count, Listen, Mib, Millis, OptionalDvr, OptionalPath, StreamConfig};
+use crate::upstream::{
+    AllowedHost, Fetch, OperatorQuery, OptionalHeader, PathPattern, Preset, QueryKey, UpstreamUrl,
+};
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -110,6 +113,55 @@ section! {
 }
 
 section! {
+    /// Existing origins and CDNs that this server stands before.
+    UpstreamLayer => UpstreamConfig {
+        /// An existing origin or CDN to stand before (repeatable).
+        #[arg(long = "upstream", env = "SHOAL_UPSTREAM_URLS", value_name = "[NAME=]URL")]
+        #[arg(value_delimiter = ',')]
+        urls: Vec<UpstreamUrl>,
+        /// Where viewers fetch segments: cdn or server.
+        #[arg(long = "upstream-fetch", env = "SHOAL_UPSTREAM_FETCH", value_name = "WHERE")]
+        fetch: Fetch,
+        /// Another host that the upstream's playlists may name (repeatable).
+        #[arg(long = "upstream-host", env = "SHOAL_UPSTREAM_HOSTS", value_name = "HOST[:PORT]")]
+        #[arg(value_delimiter = ',')]
+        hosts: Vec<AllowedHost>,
+        /// Whether names may lead into a private network.
+        #[arg(long = "upstream-private-addresses", env = "SHOAL_UPSTREAM_PRIVATE_ADDRESSES")]
+        #[arg(value_name = "BOOL")]
+        #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+        private_addresses: bool,
+        /// A signer whose tokens are ignored (repeatable).
+        #[arg(long = "upstream-preset", env = "SHOAL_UPSTREAM_PRESETS", value_name = "SIGNER")]
+        #[arg(value_delimiter = ',')]
+        presets: Vec<Preset>,
+        /// A query key that is a viewer's own (repeatable).
+        #[arg(long = "upstream-ignore-query", env = "SHOAL_UPSTREAM_IGNORE_QUERY")]
+        #[arg(value_name = "KEY", value_delimiter = ',')]
+        ignore_query: Vec<QueryKey>,
+        /// A path in which `{}` stands for what is a viewer's own (repeatable).
+        #[arg(long = "upstream-ignore-path", env = "SHOAL_UPSTREAM_IGNORE_PATH")]
+        #[arg(value_name = "PATTERN", value_delimiter = ',')]
+        ignore_path: Vec<PathPattern>,
+        /// Query of the server's own requests, in place of a viewer's tokens.
+        #[arg(long = "upstream-operator-query", env = "SHOAL_UPSTREAM_OPERATOR_QUERY")]
+        #[arg(value_name = "QUERY")]
+        operator_query: OperatorQuery,
+        /// Header of the server's own requests, in place of a viewer's tokens.
+        #[arg(long = "upstream-operator-header", env = "SHOAL_UPSTREAM_OPERATOR_HEADER")]
+        #[arg(value_name = "NAME: VALUE")]
+        operator_header: OptionalHeader,
+        /// Largest segment of an upstream, in MiB.
+        #[arg(long = "upstream-segment-mib-max", env = "SHOAL_UPSTREAM_SEGMENT_MIB_MAX")]
+        #[arg(value_name = "MIB")]
+        segment_mib_max: Mib,
+        /// Time for an upstream's whole answer.
+        #[arg(long = "upstream-timeout-ms", env = "SHOAL_UPSTREAM_TIMEOUT_MS", value_name = "MS")]
+        timeout_ms: Millis,
+    }
+}
+
+section! {
     /// Sessions of viewers.
     TrackerLayer => TrackerConfig {
         /// Most viewers on this server.
@@ -158,6 +210,8 @@ pub(crate) struct Layer {
     #[command(flatten)]
     pub(crate) origin: OriginLayer,
     #[command(flatten)]
+    pub(crate) upstream: UpstreamLayer,
+    #[command(flatten)]
     pub(crate) tracker: TrackerLayer,
     #[command(flatten)]
     pub(crate) demo: DemoLayer,
@@ -172,6 +226,7 @@ impl Layer {
             server: self.server.or(under.server),
             ingest: self.ingest.or(under.ingest),
             origin: self.origin.or(under.origin),
+            upstream: self.upstream.or(under.upstream),
             tracker: self.tracker.or(under.tracker),
             demo: self.demo.or(under.demo),
             streams: self.streams.or(under.streams),
@@ -183,6 +238,7 @@ impl Layer {
             server: self.server.complete(),
             ingest: self.ingest.complete(),
             origin: self.origin.complete(),
+            upstream: self.upstream.complete(),
             tracker: self.tracker.complete(),
             demo: self.demo.complete(),
             streams: self.streams.unwrap_or_default(),

@@ -88,8 +88,14 @@ pub(super) fn take(sources: &Sources, swarms: &[SwarmStatus], unix_ms: u64) -> S
     let streams = sources.origin.streams().map(|stream| {
         let swarm = swarms.iter().find(|swarm| swarm.stream == stream.name);
         let meter = sources.meters.stream(&stream.name);
-        let sent = meter.map_or((0, 0), |meter| (meter.sent_bytes(), meter.media_bytes()));
-        of_stream(stream, &swarm.cloned().unwrap_or_default(), sent, unix_ms)
+        let (sent, media) = meter.map_or((0, 0), |meter| (meter.sent_bytes(), meter.media_bytes()));
+        let swarm = swarm.cloned().unwrap_or_default();
+        // What an upstream sends to viewers it sends itself: only viewers know how much.
+        let elsewhere = match sources.upstreams.of(&stream.name) {
+            Some(_) => swarm.totals.from_origin.as_bytes().saturating_sub(media),
+            None => 0,
+        };
+        of_stream(stream, &swarm, (sent + elsewhere, media), unix_ms)
     });
     Sample {
         unix_ms,

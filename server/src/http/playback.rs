@@ -7,12 +7,14 @@
 use super::body::{Counted, CountedBody};
 use super::range::{Selected, select};
 use super::{Face, Meters, Shared, StreamMeter, shoal_header};
+use crate::metrics::Metrics;
 use crate::net::{Account, ConnectionMeter, ListenerMeter};
 use crate::origin::object::{StoredObject, extension};
 use crate::origin::{Origin, Playlist, Stream};
+use crate::upstream::Upstreams;
 use axum::body::Body;
 use axum::extract::{Extension, Path, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, header};
 use bytes::Bytes;
 use shoal_wire::SignedDigest;
 use std::sync::Arc;
@@ -32,6 +34,8 @@ const SEGMENT_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=315
 #[derive(Clone)]
 pub(super) struct Playback {
     origin: Arc<Origin>,
+    upstreams: Arc<Upstreams>,
+    pub(super) metrics: Arc<Metrics>,
     meters: Arc<Meters>,
     meter: Arc<ListenerMeter>,
     face: Face,
@@ -44,10 +48,12 @@ impl Playback {
             Face::Mirror => &shared.meters.mirror,
         };
         let meters = Arc::clone(&shared.meters);
-        Self { origin: Arc::clone(&shared.origin), meter: Arc::clone(meter), meters, face }
+        let (upstreams, metrics) = (Arc::clone(&shared.upstreams), Arc::clone(&shared.metrics));
+        let (origin, meter) = (Arc::clone(&shared.origin), Arc::clone(meter));
+        Self { origin, upstreams, metrics, meters, meter, face }
     }
 
-    fn playlist(
+    pub(super) fn playlist(
         &self,
         stream: &Stream,
         (path, playlist): (&str, Playlist),
@@ -109,7 +115,7 @@ impl Playback {
         response
     }
 
-    async fn object(
+    pub(super) async fn object(
         &self,
         object: &StoredObject,
         account: Option<&StreamMeter>,
@@ -162,6 +168,7 @@ pub(super) async fn serve(
     State(playback): State<Playback>,
     Path((stream, path)): Path<(String, String)>,
     Extension(connection): Extension<Arc<ConnectionMeter>>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Response<Body> {
     let Some(stream) = playback.origin.stream(&stream) else {
@@ -172,6 +179,11 @@ pub(super) async fn serve(
         Face::Mirror => None,
     };
     connection.counts_for(account.map_or(Account::None, StreamMeter::account));
+    let upstream = playback.upstreams.of(&stream.name);
+    if let Some(upstream) = upstream.filter(|_| !path.ends_with(DIGEST_SUFFIX)) {
+        return super::upstream::serve(&playback, (upstream, stream), account, &uri, &headers)
+            .await;
+    }
     if extension(&path) == Some("m3u8") {
         let playlist = stream.view().playlists.get(&path).cloned();
         return match playlist {

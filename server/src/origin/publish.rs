@@ -23,7 +23,7 @@ pub(crate) struct NewSegment {
     /// The name that it was pushed under; only its extension is kept.
     pub(crate) name: String,
     pub(crate) duration: Duration,
-    /// Its lines, but for the URI.
+    /// Its lines; as the URI, only the query that is to follow its name.
     pub(crate) lines: Lines,
     /// There are no bytes of it: it is shown with EXT-X-GAP, and nobody can fetch it.
     pub(crate) gap: bool,
@@ -53,7 +53,7 @@ impl Stream {
         let extension = extension(&segment.name).unwrap_or("bin");
         let file = format!("{}.{extension}", id.file_stem());
         let mut lines = segment.lines;
-        lines.uri.clone_from(&file);
+        lines.uri.insert_str(0, &file);
         let record = SegmentRecord {
             object: id,
             file,

@@ -122,7 +122,7 @@ impl Stream {
         }
     }
 
-    async fn remove(&self, writer: &mut Writer, removed: &[String]) {
+    pub(super) async fn remove(&self, writer: &mut Writer, removed: &[String]) {
         for file in removed {
             let object = self.view_mut().remove_object(file);
             let Some(object) = object else { continue };
@@ -156,7 +156,7 @@ impl Writer {
 
 impl RenditionState {
     /// Forgets the `count` oldest segments, and init sections that no other one needs; their files.
-    fn forget(&mut self, count: usize) -> Vec<String> {
+    pub(super) fn forget(&mut self, count: usize) -> Vec<String> {
         let mut removed = Vec::new();
         for segment in self.segments.drain(..count) {
             self.kept_from = segment.object.msn + 1;

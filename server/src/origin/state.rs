@@ -153,8 +153,12 @@ impl Lines {
         self
     }
 
-    /// All lines, standing on their own: key and map in force are among them.
+    /// All lines, standing on their own: key and map in force are among them. Nothing, if there are
+    /// no tags: then a viewer's own playlist has to be asked.
     pub(crate) fn whole(&self) -> String {
+        if self.tags.is_empty() {
+            return String::new();
+        }
         let mut out = String::new();
         self.write(&mut out, &[], None);
         out

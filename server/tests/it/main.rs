@@ -17,3 +17,5 @@ mod push;
 mod recordings;
 mod restart;
 mod tracker;
+mod upstream;
+mod upstream_nginx;

@@ -7,6 +7,7 @@ use shoal_wire::{
     BitRate, ByteSize, ClientMessage, Epoch, ObjectId, OriginKey, PROTOCOL, PeerId, RenditionId,
     ServerMessage, ShareMode, SignedDigest,
 };
+use std::net::SocketAddr;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
@@ -15,14 +16,23 @@ pub(crate) struct Viewer(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Viewer {
     async fn connect(fixture: &Fixture, stream: &str) -> Self {
-        let url = format!("ws://{}/live/{stream}/tracker", fixture.address());
+        Self::connect_at(fixture.address(), stream).await
+    }
+
+    async fn connect_at(address: SocketAddr, stream: &str) -> Self {
+        let url = format!("ws://{address}/live/{stream}/tracker");
         Self(soon(connect_async(url)).await.unwrap().0)
     }
 
     /// Connects and is welcomed.
     pub(crate) async fn join(fixture: &Fixture) -> (Self, PeerId, OriginKey) {
-        let mut viewer = Self::connect(fixture, "cam").await;
-        viewer.say(&hello("cam", PROTOCOL)).await;
+        Self::join_at(fixture.address(), "cam").await
+    }
+
+    /// The same on any server.
+    pub(crate) async fn join_at(address: SocketAddr, stream: &str) -> (Self, PeerId, OriginKey) {
+        let mut viewer = Self::connect_at(address, stream).await;
+        viewer.say(&hello(stream, PROTOCOL)).await;
         let ServerMessage::Welcome { peer, keys, .. } = viewer.hear().await else {
             panic!("a hello is answered with a welcome")
         };
