@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use reqwest::header::{CONTENT_RANGE, HeaderMap, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use shoal_peer::{FetchId, Input, OriginFailure};
+use shoal_wire::ObjectId;
 use shoal_wire::digest::DIGEST_BYTES_MAX;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,10 +67,14 @@ pub(crate) enum PlaylistFailure {
 }
 
 impl OriginClient {
-    /// A client that follows redirects only to `sites`; others are the player's own business.
+    /// A client that follows redirects only to `sites`; others are the player's own business. An
+    /// object's may lead anywhere, as they may for any player: its origin sends viewers to a CDN.
     pub(crate) fn new(sites: Arc<[Site]>, tls: &Tls) -> Result<Self, reqwest::Error> {
         let redirects = reqwest::redirect::Policy::custom(move |attempt| {
-            let allowed = Site::of(attempt.url()).is_ok_and(|site| sites.contains(&site));
+            let asked = attempt.previous().first();
+            let is_object = asked.is_some_and(|url| ObjectId::from_url_path(url.path()).is_some());
+            let allowed =
+                Site::of(attempt.url()).is_ok_and(|site| is_object || sites.contains(&site));
             if allowed && attempt.previous().len() <= REDIRECTS_MAX {
                 attempt.follow()
             } else {
@@ -83,6 +88,8 @@ impl OriginClient {
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .tcp_nodelay(true)
             .http1_only()
+            // It would tell one host the query of another's URL.
+            .referer(false)
             .redirect(redirects);
         Ok(Self { http: tls.apply(builder).build()? })
     }

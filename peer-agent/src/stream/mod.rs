@@ -10,6 +10,7 @@ mod socket;
 mod task;
 mod urls;
 mod viewers;
+mod wanted;
 
 pub(crate) use playlists::Answer;
 pub(crate) use urls::object_at;

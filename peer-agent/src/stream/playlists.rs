@@ -174,6 +174,18 @@ impl Playlists {
         entry.window.duration(object.msn)
     }
 
+    /// The URL by which this viewer's player asks for a playlist of that rendition.
+    pub(crate) fn asked(&self, rendition: RenditionId) -> Option<&Url> {
+        let entries = self.entries.iter().filter(|e| e.rendition == Some(rendition));
+        entries.max_by_key(|entry| entry.used_at).map(|entry| &entry.asked)
+    }
+
+    /// Whether a poll of it is to begin that no player asked for: [`Self::polled`] takes the result.
+    pub(crate) fn begin_poll(&mut self, asked: &Url) -> bool {
+        let Some(index) = self.index(asked) else { return false };
+        !std::mem::replace(&mut self.entries[index].polling, true)
+    }
+
     /// Where the playlists of a rendition are: its digests' URIs are relative to them.
     pub(crate) fn base(&self, rendition: RenditionId) -> Option<&Url> {
         self.entries.iter().find(|e| e.rendition == Some(rendition)).map(|e| &e.found)

@@ -7,8 +7,9 @@ use super::faults::Corruptor;
 use super::playlists::{Decision, Playlists};
 use super::session::Outside;
 use super::socket::{self, SocketEvent};
-use super::urls::{ObjectUrls, digest_url};
+use super::urls::ObjectUrls;
 use super::viewers::Viewers;
+use super::wanted::Wanted;
 use super::{Answer, Command, ObjectEvent, Settings, StreamAddress};
 use crate::clock::Clock;
 use crate::origin::{FetchEvent, OriginClient, PlaylistFailure, PlaylistText};
@@ -37,6 +38,8 @@ const SOCKET_EVENTS_MAX: usize = 64;
 const DIGESTS_MAX: usize = 16;
 /// Finished playlist polls that wait.
 const POLLS_MAX: usize = 16;
+/// A playlist that is asked for an object's URL is asked again after this time.
+const WANTED_POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// Who has left is looked at this often.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// Ticks are no closer than this: the resolution of the runtime's timers.
@@ -63,6 +66,7 @@ struct StreamTask {
     engine: Engine,
     origin: OriginClient,
     fetches: HashMap<FetchId, AbortHandle>,
+    wanted: Wanted,
     fetch_events: mpsc::Sender<FetchEvent>,
     urls: ObjectUrls,
     playlists: Playlists,
@@ -145,6 +149,7 @@ impl StreamTask {
             address,
             origin,
             fetches: HashMap::new(),
+            wanted: Wanted::default(),
             fetch_events,
             urls: ObjectUrls::default(),
             playlists: Playlists::default(),
@@ -256,20 +261,22 @@ impl StreamTask {
         let connected = self.outside.is_welcome();
         match self.playlists.request(url, connected, reply, now) {
             Decision::Done => {}
-            Decision::Poll(url) => {
-                let (origin, polls) = (self.origin.clone(), self.polls.clone());
-                tokio::spawn(async move {
-                    let result = origin.playlist(url.clone()).await;
-                    // The stream was left meanwhile.
-                    let _ = polls.send((url, result)).await;
-                });
-            }
+            Decision::Poll(url) => self.poll(url, Duration::ZERO),
         }
     }
 
     fn on_polled(&mut self, url: &Url, result: Result<PlaylistText, PlaylistFailure>) {
         let rendition = result.as_ref().ok().and_then(|playlist| self.learn(playlist));
-        self.playlists.polled(url, result, rendition, Instant::now());
+        let now = Instant::now();
+        self.playlists.polled(url, result, rendition, now);
+        self.fetch_wanted(now);
+        // What the playlist does not name yet it will name in a moment.
+        let asked = self.wanted.first().and_then(|object| self.playlists.asked(object.rendition));
+        if let Some(asked) = asked.cloned()
+            && self.playlists.begin_poll(&asked)
+        {
+            self.poll(asked, WANTED_POLL_INTERVAL);
+        }
     }
 
     fn touch_playlist(&mut self, url: &Url, now: Instant) {
@@ -383,6 +390,7 @@ impl StreamTask {
             Output::OriginFetch { fetch, object, range } => self.fetch(fetch, object, range),
             Output::DigestFetch { object } => self.fetch_digest(object),
             Output::OriginCancel { fetch } => {
+                self.wanted.cancel(fetch);
                 if let Some(work) = self.fetches.remove(&fetch) {
                     work.abort();
                 }
@@ -415,19 +423,49 @@ impl StreamTask {
     }
 
     fn fetch(&mut self, fetch: FetchId, object: ObjectId, range: Option<(u32, u32)>) {
-        let Some(url) = self.urls.url(object) else {
+        if let Some(url) = self.urls.url(object) {
+            let work = self.origin.fetch(fetch, url, range, self.fetch_events.clone());
+            self.fetches.insert(fetch, work);
+            return;
+        }
+        // This viewer's own URL of it is in this viewer's own playlist.
+        let asked = self.playlists.asked(object.rendition).cloned();
+        let Some(asked) = asked.filter(|_| self.wanted.add(fetch, object, range, Instant::now()))
+        else {
             tracing::warn!(object = object.file_stem(), "the object's URL is not known");
             let failure = OriginFailure::Unreachable;
             self.engine.handle(Input::OriginFailed { fetch, failure }, self.clock.now());
             return;
         };
-        let work = self.origin.fetch(fetch, url, range, self.fetch_events.clone());
-        self.fetches.insert(fetch, work);
+        if self.playlists.begin_poll(&asked) {
+            self.poll(asked, Duration::ZERO);
+        }
+    }
+
+    /// Fetches what was waiting for its URL; what is still unknown waits on or has failed.
+    fn fetch_wanted(&mut self, now: Instant) {
+        for (fetch, object, range) in self.wanted.found(|object| self.urls.url(object).is_some()) {
+            self.fetch(fetch, object, range);
+        }
+        for fetch in self.wanted.overdue(now) {
+            let failure = OriginFailure::Unreachable;
+            self.feed(Input::OriginFailed { fetch, failure });
+        }
+    }
+
+    fn poll(&self, url: Url, after: Duration) {
+        let (origin, polls) = (self.origin.clone(), self.polls.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            let result = origin.playlist(url.clone()).await;
+            // The stream was left meanwhile.
+            let _ = polls.send((url, result)).await;
+        });
     }
 
     fn fetch_digest(&self, object: ObjectId) {
         let (origin, digests) = (self.origin.clone(), self.digests.clone());
-        let url = self.urls.url(object).map(digest_url);
+        let url = self.urls.digest(object);
         tokio::spawn(async move {
             let digest = match url {
                 Some(url) => origin.digest(url).await,

@@ -1,7 +1,8 @@
 //! Where each object is at the origin, as far as players and playlists have told.
 //!
 //! Rule: a URL is remembered as it was seen and never made up, except for an object whose
-//! neighbours in the rendition are known: those differ in their names alone.
+//! neighbours in the rendition are known and have no query: those differ in their names alone. A
+//! query may hold what is this viewer's and one object's; what it is for another, its playlist says.
 
 use shoal_wire::{ObjectId, RenditionId};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -56,9 +57,22 @@ impl ObjectUrls {
             return Some(url.clone());
         }
         let sibling = self.newest_of.get(&object.rendition)?;
+        if sibling.query().is_some() {
+            return None;
+        }
         let name = sibling.path().rsplit('/').next()?;
         let extension = name.split_once('.').map_or("", |(_, extension)| extension);
         sibling.join(&format!("{}.{extension}", object.file_stem())).ok()
+    }
+
+    /// Where the digest of `object` is: beside it, whatever the query of its neighbours.
+    pub(super) fn digest(&self, object: ObjectId) -> Option<Url> {
+        let beside = || {
+            let sibling = self.newest_of.get(&object.rendition)?;
+            let (_, extension) = sibling.path().rsplit('/').next()?.split_once('.')?;
+            sibling.join(&format!("{}.{extension}", object.file_stem())).ok()
+        };
+        self.url(object).or_else(beside).map(digest_url)
     }
 
     /// A URL of that rendition, to which its playlist's relative URIs are relative as well.
@@ -68,7 +82,7 @@ impl ObjectUrls {
 }
 
 /// Where the digest of the object at `url` is: beside it, with the same query.
-pub(super) fn digest_url(mut url: Url) -> Url {
+fn digest_url(mut url: Url) -> Url {
     let path = format!("{}.digest", url.path());
     url.set_path(&path);
     url
@@ -94,8 +108,11 @@ mod tests {
         let object = |msn| ObjectId::segment(RenditionId(2), Epoch(1), msn);
         let text = |url: Option<Url>| url.unwrap().to_string();
         assert_eq!(text(urls.url(object(7))), "http://o/live/a/2-1-7.ts?token=1");
-        let beside = urls.url(object(7)).map(digest_url);
+        let beside = urls.digest(object(7));
         assert_eq!(text(beside), "http://o/live/a/2-1-7.ts.digest?token=1");
+        assert_eq!(urls.url(object(9)), None, "its query is not known");
+        assert_eq!(text(urls.digest(object(9))), "http://o/live/a/2-1-9.ts.digest");
+        urls.learn(object(8), Url::parse("http://o/live/a/2-1-8.ts").unwrap());
         assert_eq!(text(urls.url(object(9))), "http://o/live/a/2-1-9.ts");
         assert_eq!(urls.url(ObjectId { rendition: RenditionId(3), ..object(7) }), None);
     }

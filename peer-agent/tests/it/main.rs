@@ -8,3 +8,4 @@ mod harness;
 mod play;
 mod proxy;
 mod stream;
+mod upstream;
