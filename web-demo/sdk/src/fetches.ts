@@ -111,12 +111,10 @@ function extent(answer: Response): { total: number; first: number } {
   return { total: length === null || isEncoded ? -1 : Number(length), first: 0 };
 }
 
-/** The digest that lies beside the object at `url`; else the origin's status, 0 for none. */
+/** The digest at `url`; else the origin's status, 0 for none. */
 export async function digest(url: string): Promise<Uint8Array | number> {
-  const beside = new URL(url);
-  beside.pathname += ".digest";
   try {
-    const answer = await fetch(beside, { signal: AbortSignal.timeout(IDLE_TIMEOUT_MS) });
+    const answer = await fetch(url, { signal: AbortSignal.timeout(IDLE_TIMEOUT_MS) });
     return answer.ok ? new Uint8Array(await answer.arrayBuffer()) : answer.status;
   } catch {
     return 0;

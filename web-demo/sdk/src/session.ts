@@ -65,6 +65,8 @@ const OBJECTS_MAX = 64;
 const SILENT_TARGETS = 3;
 const SILENCE_MIN_MS = 10_000;
 const HOUSEKEEPING_MS = 1_000;
+/** A playlist names a segment about when its digest comes; the engine waits no longer. */
+const URL_PATIENCE_MS = 3_000;
 
 /** A viewer's engine at work. */
 export class Session implements Host {
@@ -315,12 +317,21 @@ export class Session implements Host {
     this.#fetched.set(fetch, object);
     this.#originOf(object).open += 1;
     const url = this.urls.url(object);
-    if (url === null) {
-      this.#forget(fetch);
-      this.#call((now) => this.#core.originFailed(fetch, 0, now));
+    if (url !== null) {
+      this.#fetches.start(fetch, url, offset, length);
       return;
     }
-    this.#fetches.start(fetch, url, offset, length);
+    void this.urls.find(object, URL_PATIENCE_MS).then((found) => {
+      if (!this.#fetched.has(fetch)) {
+        return;
+      }
+      if (found !== null) {
+        this.#fetches.start(fetch, found, offset, length);
+        return;
+      }
+      this.#forget(fetch);
+      this.#call((now) => this.#core.originFailed(fetch, 0, now));
+    });
   }
 
   cancelFetch(fetch: number): void {
@@ -329,7 +340,7 @@ export class Session implements Host {
   }
 
   fetchDigest(object: string): void {
-    const url = this.urls.url(object);
+    const url = this.urls.digest(object);
     const fetched = url === null ? Promise.resolve(0) : digest(url);
     void fetched.then((got) => {
       const [bytes, status] = typeof got === "number" ? [undefined, got] : [got, 200];

@@ -61,8 +61,22 @@ test("what is remembered has a limit, and the newest stay", () => {
     names.push(urls.learn(`${BASE}0-1-${msn}.ts?token=${msn}`) ?? "");
   }
   assert.equal(urls.url(names.at(-1) ?? ""), `${BASE}0-1-1099.ts?token=1099`);
-  // The oldest is made up again from its neighbours' form, without the token.
-  assert.equal(urls.url(names[0] ?? ""), `${BASE}0-1-0.ts`);
+  // Its token is not known any more; a digest needs none.
+  assert.equal(urls.url(names[0] ?? ""), null);
+  assert.equal(urls.digest(names[0] ?? ""), `${BASE}0-1-0.ts.digest`);
+});
+
+test("a URL that only a playlist can tell is waited for, and not for ever", async () => {
+  const urls = new ObjectUrls();
+  urls.learn(`${BASE}0-1-7.ts?u=a`);
+  const next = new ObjectUrls().learn(`${BASE}0-1-8.ts`) ?? "";
+  const found = urls.find(next, 60_000);
+  const givenUp = urls.find(next, 1);
+  assert.equal(await givenUp, null);
+  urls.learn(`${BASE}0-1-8.ts?u=b`);
+  assert.equal(await found, `${BASE}0-1-8.ts?u=b`);
+  const other = new ObjectUrls().learn(`${BASE}3-1-8.ts`) ?? "";
+  assert.equal(await urls.find(other, 60_000), null, "of a rendition that nobody plays");
 });
 
 test("an object's rendition is the first part of its name", () => {
