@@ -29,6 +29,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("setpriv", "util-linux"),
     ("node", "nodejs"),
     ("npm", "npm"),
+    ("nginx", "nginx"),
 ];
 
 /// Sets up the machine and runs all tests, documentation tests first: so the closing lines of the

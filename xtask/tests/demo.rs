@@ -122,6 +122,18 @@ fn viewers_feed_each_other() {
 }
 
 #[test]
+fn viewers_of_a_cdn_with_tokens_of_their_own_share() {
+    let run = Run::new("demo-upstream", &["--viewers", "3", "--seconds", "30", "--upstream=query"]);
+    let said = &run.said;
+    run.check_bytes(30.0);
+    assert!(run.number("offload_ratio") > 0.3, "{said}");
+    assert!(run.number("offload_ratio") < run.number("offload_bound"), "no better than possible");
+    // The CDN's own log: what it sent to viewers is in the ratio, and each digest took one fetch.
+    assert!(run.number("cdn_viewer_bytes") > 0.0, "{said}");
+    assert_eq!(run.number("cdn_digest_fetches_per_segment"), 1.0, "{said}");
+}
+
+#[test]
 fn a_viewer_that_corrupts_what_it_relays_is_cut_off() {
     let args = ["--viewers", "4", "--seconds", "30", "--corrupt", "1", "--ffmpeg"];
     let run = Run::new("demo-corrupt", &args);
@@ -141,6 +153,7 @@ fn what_cannot_be_run_is_refused_in_a_sentence() {
         (&["--viewers", "0"], "nobody to watch"),
         (&["--browsers", "2", "--shape", "up=5mbit"], "leave --browsers out"),
         (&["--kill", "2@3"], "before the last of the joins"),
+        (&["--browsers", "2", "--upstream"], "leave --browsers out"),
         (&["--seconds", "20", "--restart-server", "20"], "after the end"),
         (&["--corrupt", "6"], "no honest viewer"),
         (&["--shape", "5mbit"], "up=RATE"),

@@ -2,6 +2,7 @@
 //!
 //! Rule: a combination that cannot be run is refused here, before anything is started.
 
+use super::cdn::Signing;
 use anyhow::{Result, bail, ensure};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -21,6 +22,11 @@ pub(crate) struct Args {
     /// Push a live ffmpeg encode instead of showing the server's bundled demo channel.
     #[arg(long)]
     pub(crate) ffmpeg: bool,
+    /// Stand before nginx, which serves a live ffmpeg encode with a token for each viewer
+    /// (secure_link): in the path, or in the query of every segment.
+    #[arg(long, value_enum, value_name = "WHERE", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "path")]
+    pub(crate) upstream: Option<Signing>,
     /// Shape every viewer's uplink, e.g. up=5mbit (network namespaces and tc; needs root).
     #[arg(long, value_name = "up=RATE")]
     pub(crate) shape: Option<Shape>,
@@ -151,6 +157,10 @@ impl Args {
              --browsers out"
         );
         ensure!(
+            self.upstream.is_none() || self.browsers == 0,
+            "--upstream gives each agent a URL of its own; pages have one: leave --browsers out"
+        );
+        ensure!(
             self.corrupt == 0 || self.corrupt < self.total(),
             "--corrupt {} leaves no honest viewer among {}",
             self.corrupt,
@@ -177,6 +187,11 @@ impl Args {
             bail!("{flag} at second {second} comes after the end of the run");
         }
         Ok(())
+    }
+
+    /// Whether ffmpeg makes the stream.
+    pub(crate) fn is_encoded(&self) -> bool {
+        self.ffmpeg || self.upstream.is_some()
     }
 
     /// Viewers of both kinds.

@@ -40,6 +40,8 @@ pub(crate) enum Push {
     ByFfmpeg,
     /// This process, with retries.
     ByUs,
+    /// Nobody: the files are served from disk.
+    Nobody,
 }
 
 /// A running encode; it ends when dropped.
@@ -107,7 +109,7 @@ fn arguments(plan: &Plan, files: &Path) -> Vec<String> {
         files.display()
     );
     let outputs = match plan.push {
-        Push::ByUs => disk,
+        Push::ByUs | Push::Nobody => disk,
         Push::ByFfmpeg => format!(
             "[{hls}:hls_flags=program_date_time+delete_segments:method=PUT]{}index.m3u8|{disk}",
             plan.push_url

@@ -126,10 +126,17 @@ impl Event<'_> {
             browsers.sample_usage();
             (0..self.args.browsers).map(|index| browsers.page(index).delivered()).sum()
         });
+        let mut egress = self.stage.origin.egress();
+        if let Some(cdn) = &self.stage.cdn {
+            match cdn.sent() {
+                Ok(sent) => egress.cdn = sent.viewers,
+                Err(error) => eprintln!("second {second}: the CDN's log: {error:#}"),
+            }
+        }
         self.samples.push(Sample {
             second,
             at_s: clock::unix_s(),
-            egress: self.stage.origin.egress(),
+            egress,
             kernel_bytes,
             delivered: agents + pages,
         });
@@ -154,7 +161,7 @@ impl Event<'_> {
 
     /// Whether the viewer that joined last is no longer starting.
     fn last_has_begun(&self, second: u64) -> bool {
-        let last = self.order.iter().zip(&self.join_seconds).last();
+        let last = self.order.iter().zip(&self.join_seconds).next_back();
         let (Some((&Joiner::Page(index), &joined)), Some(browsers)) = (last, &self.stage.browsers)
         else {
             return true;
@@ -259,7 +266,11 @@ impl Event<'_> {
             pages: pages_json.unwrap_or_default(),
             samples: self.samples.clone(),
             per_viewer: agents.chain(pages).collect(),
-            objects: self.stage.origin.objects().copied().collect(),
+            objects: match &self.stage.cdn {
+                Some(cdn) => cdn.copies(),
+                None => self.stage.origin.objects().copied().collect(),
+            },
+            cdn: self.stage.cdn.as_ref().and_then(|cdn| cdn.sent().ok()),
             tally: reference,
             kill: self.args.kill.map(|kill| (kill.second, kill.count)),
             tracker: ["links_up", "links_failed", "plan_changes"].map(count).into_iter().collect(),

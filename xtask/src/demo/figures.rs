@@ -3,6 +3,7 @@
 //! Rule: pure. What could not be measured is null, never 0. Offload counts everything that the
 //! origin sent for viewers against what recorders saw players receive.
 
+use super::cdn::Sent;
 use super::origin::{Copies, Egress};
 use super::playback::Stall;
 use super::reference::Tally;
@@ -92,6 +93,8 @@ pub(crate) struct Outcome {
     pub(crate) per_viewer: Vec<ViewerFigures>,
     /// Per object of the stream.
     pub(crate) objects: Vec<Copies>,
+    /// What the CDN behind the server sent, if there is one.
+    pub(crate) cdn: Option<Sent>,
     /// Comparison of what was delivered.
     pub(crate) tally: Tally,
     /// When agents were killed, and how many.
@@ -163,7 +166,7 @@ impl Outcome {
     /// All figures under their flat names.
     pub(crate) fn to_json(&self) -> Value {
         let mut all = Map::new();
-        for part in [self.offload_json(), self.playback_json(), self.cost_json()] {
+        for part in [self.offload_json(), self.cdn_json(), self.playback_json(), self.cost_json()] {
             if let Value::Object(part) = part {
                 all.extend(part);
             }
@@ -214,6 +217,18 @@ impl Outcome {
             "published_wrong_segments": self.tally.published_wrong,
             "epochs": self.tally.epochs.len(),
             "complaints": self.tally.complaints,
+        })
+    }
+
+    fn cdn_json(&self) -> Value {
+        let Some(sent) = self.cdn else { return Value::Null };
+        let ratio = |fetches: u64| fetches as f64 / sent.segments.max(1) as f64;
+        json!({
+            "cdn_viewer_bytes": sent.viewers,
+            "cdn_digest_bytes": sent.digest_media,
+            "cdn_server_playlist_bytes": sent.server_playlists,
+            "cdn_digest_fetches_per_segment": round(Some(ratio(sent.digest_fetches)), 4),
+            "cdn_digest_segments": sent.segments,
         })
     }
 
@@ -372,6 +387,7 @@ mod tests {
             samples: (0..=120).map(sample).collect(),
             per_viewer: vec![viewer(300.0, 280.0), viewer(500.0, 600.0), viewer(310.0, 305.0)],
             objects: objects.collect(),
+            cdn: None,
             tally: Tally::default(),
             kill: Some((50, 2)),
             tracker: Map::new(),

@@ -7,6 +7,7 @@
 pub(crate) mod args;
 mod browsers;
 mod build;
+mod cdn;
 mod clock;
 mod encoder;
 mod event;

@@ -20,20 +20,22 @@ const STATUS_LIMIT: Duration = Duration::from_secs(3);
 const INGEST_KEY: &str = "demo-ingest-key";
 
 /// What the server publishes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
     /// The server's bundled clip as stream `demo`.
     DemoChannel,
     /// What is pushed as stream `cam`.
     Pushed,
+    /// What the upstream at this URL has, as stream `cam`.
+    Upstream(String),
 }
 
 impl Content {
     /// Name of the stream.
-    pub(crate) fn stream(self) -> &'static str {
+    pub(crate) fn stream(&self) -> &'static str {
         match self {
             Self::DemoChannel => "demo",
-            Self::Pushed => "cam",
+            Self::Pushed | Self::Upstream(_) => "cam",
         }
     }
 }
@@ -66,6 +68,8 @@ pub(crate) struct Egress {
     pub(crate) page: u64,
     /// Heads and the rest.
     pub(crate) other: u64,
+    /// What the CDN behind it sent to viewers.
+    pub(crate) cdn: u64,
 }
 
 impl Egress {
@@ -78,6 +82,7 @@ impl Egress {
             control: count("control_bytes"),
             page: count("page_bytes"),
             other: count("other_bytes"),
+            cdn: 0,
         }
     }
 
@@ -89,12 +94,13 @@ impl Egress {
             control: each(self.control, other.control),
             page: each(self.page, other.page),
             other: each(self.other, other.other),
+            cdn: each(self.cdn, other.cdn),
         }
     }
 
-    /// What was sent for viewing: all but the pages themselves.
+    /// What was sent for viewing: all but the pages themselves, and what the CDN sent.
     pub(crate) const fn for_viewing(self) -> u64 {
-        self.socket.saturating_sub(self.page)
+        self.socket.saturating_sub(self.page) + self.cdn
     }
 
     /// What was sent between `earlier` and this.
@@ -154,7 +160,7 @@ impl Origin {
             mirror: format!("{host}:0"),
             admin: "127.0.0.1:0".to_owned(),
         };
-        let (process, addresses) = launch(program, folder, content, &anywhere).await?;
+        let (process, addresses) = launch(program, folder, &content, &anywhere).await?;
         Ok(Self {
             process,
             program: program.to_owned(),
@@ -173,9 +179,9 @@ impl Origin {
         &self.addresses
     }
 
-    /// URL of the stream's playlist on one of its addresses.
-    pub(crate) fn playlist_url(&self, address: &str) -> String {
-        format!("http://{address}/live/{}/index.m3u8", self.content.stream())
+    /// URL of the stream's folder on one of its addresses.
+    pub(crate) fn stream_url(&self, address: &str) -> String {
+        format!("http://{address}/live/{}/", self.content.stream())
     }
 
     /// The viewer's page.
@@ -236,7 +242,7 @@ impl Origin {
         self.earlier_lives = self.egress();
         self.egress = Egress::default();
         let (process, addresses) =
-            launch(&self.program, &self.folder, self.content, &self.addresses).await?;
+            launch(&self.program, &self.folder, &self.content, &self.addresses).await?;
         (self.process, self.addresses) = (process, addresses);
         Ok(())
     }
@@ -260,7 +266,7 @@ fn objects(status: &Value) -> impl Iterator<Item = &Value> {
 async fn launch(
     program: &Path,
     folder: &Path,
-    content: Content,
+    content: &Content,
     addresses: &Addresses,
 ) -> Result<(Process, Addresses)> {
     let ports_file = folder.join("server-ports.json");
@@ -274,6 +280,7 @@ async fn launch(
     launch = match content {
         Content::DemoChannel => launch.args(["--demo-channel"]),
         Content::Pushed => launch.args(["--stream", &format!("cam={INGEST_KEY}")]),
+        Content::Upstream(url) => launch.args(["--upstream", &format!("cam={url}")]),
     };
     let mut process = launch.spawn()?;
     let ports = wait_for_ports(&mut process, &ports_file, START_LIMIT).await?;

@@ -271,7 +271,14 @@ async fn follow_mirror(
     let newest = lock(timeline).newest();
     let is_new = |entry: &Entry| newest.is_none_or(|newest| entry.msn > newest);
     for entry in playlist::parse(&text).into_iter().filter(is_new) {
-        let body = http::fetch(&playlist::resolve(url, &entry.uri), limit).await?.into_body()?;
+        let at = playlist::resolve(url, &entry.uri);
+        let mut answer = http::fetch(&at, limit).await?;
+        if answer.head.status() == 302 {
+            // To the CDN.
+            let location = answer.head.header("location").map(str::to_owned);
+            answer = http::fetch(&location.unwrap_or_default(), limit).await?;
+        }
+        let body = answer.into_body()?;
         let pts_s = pts::first_pts_s(&body);
         lock(timeline).push(&entry, pts_s, listed_s);
         if let Some(key) = Key::parse(&entry.uri) {

@@ -32,9 +32,10 @@ pub(crate) fn write(
 fn conditions(args: &Args, player: PlayerKind) -> Vec<(&'static str, Value)> {
     let processors = std::thread::available_parallelism().map(std::num::NonZero::get).ok();
     vec![
-        ("content", json!(if args.ffmpeg { "ffmpeg" } else { "demo channel" })),
-        ("rate_bps", json!(args.ffmpeg.then_some(args.rate.bps))),
-        ("segment_s", json!(args.ffmpeg.then_some(args.segment))),
+        ("content", json!(if args.is_encoded() { "ffmpeg" } else { "demo channel" })),
+        ("upstream", json!(args.upstream.map(|signing| format!("{signing:?}").to_lowercase()))),
+        ("rate_bps", json!(args.is_encoded().then_some(args.rate.bps))),
+        ("segment_s", json!(args.is_encoded().then_some(args.segment))),
         ("shape_up_bps", json!(args.shape.map(|shape| shape.up.bps))),
         ("player", json!(format!("{player:?}").to_lowercase())),
         ("video", json!(args.shows_video())),
@@ -54,6 +55,10 @@ const LINES: &[(&str, &str)] = &[
     ("offload, steady state", "offload_ratio_steady"),
     ("offload possible", "offload_bound"),
     ("origin copies per segment, steady", "origin_copies_per_segment_steady"),
+    ("CDN to viewers, bytes (part of the above)", "cdn_viewer_bytes"),
+    ("CDN to server for digests, bytes", "cdn_digest_bytes"),
+    ("CDN to server, playlists, bytes", "cdn_server_playlist_bytes"),
+    ("digest fetches per segment", "cdn_digest_fetches_per_segment"),
     ("offload after the kill", "offload_after_kill"),
     ("offload possible after the kill", "offload_after_kill_bound"),
     ("disagreement of the two origin counts", "origin_count_disagreement"),

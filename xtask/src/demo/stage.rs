@@ -6,6 +6,7 @@
 use super::args::{Args, PlayerKind};
 use super::browsers::Browsers;
 use super::build::Programs;
+use super::cdn::Cdn;
 use super::encoder::{self, Encoder};
 use super::lock;
 use super::netns::Network;
@@ -40,6 +41,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) counter: Option<Counter>,
     /// The server.
     pub(crate) origin: Origin,
+    /// What it stands before.
+    pub(crate) cdn: Option<Cdn>,
     follower: Follower,
     _network: Option<Network>,
 }
@@ -65,18 +68,27 @@ impl<'a> Stage<'a> {
         let shape = args.shape.map(|shape| Network::create(args.viewers, shape.up));
         let network = shape.transpose()?;
         let host = network.as_ref().map_or("127.0.0.1".to_owned(), Network::server_address);
-        let content = if args.ffmpeg { Content::Pushed } else { Content::DemoChannel };
+        let cdn = match args.upstream {
+            Some(signing) => Some(Cdn::start(&host, signing, folder).await?),
+            None => None,
+        };
+        let content = match &cdn {
+            Some(cdn) => Content::Upstream(cdn.url()),
+            None if args.ffmpeg => Content::Pushed,
+            None => Content::DemoChannel,
+        };
         let origin = Origin::start(&programs.server, folder, content, &host).await?;
         let port = origin.addresses().public.rsplit(':').next().and_then(|port| port.parse().ok());
         let counter = Counter::create(port.context("the server's address has no port")?);
         if counter.is_none() {
             eprintln!("no independent count of the origin's bytes: that takes root and nft");
         }
-        let around = surroundings(args, programs, folder, &origin, player);
-        let encoder = args.ffmpeg.then(|| start_encoder(args, &origin, folder)).transpose()?;
+        let around = surroundings(args, (programs, folder), &origin, cdn.as_ref(), player)?;
+        let encoder =
+            args.is_encoded().then(|| start_encoder(args, &origin, folder)).transpose()?;
         let follower = Follower(tokio::spawn(reference::follow(
             around.mirror_url.clone(),
-            args.ffmpeg.then(|| folder.to_owned()),
+            args.is_encoded().then(|| folder.to_owned()),
             Arc::clone(&around.timeline),
             Arc::clone(&around.reference),
         )));
@@ -88,6 +100,7 @@ impl<'a> Stage<'a> {
             around,
             counter,
             origin,
+            cdn,
             follower,
             _network: network,
         };
@@ -128,6 +141,7 @@ impl<'a> Stage<'a> {
     /// An error if the server or the encoder ended by itself.
     pub(crate) fn check_running(&mut self) -> Result<()> {
         self.origin.check_running()?;
+        self.cdn.as_mut().map_or(Ok(()), Cdn::check_running)?;
         self.browsers.as_mut().map_or(Ok(()), Browsers::check_running)?;
         ensure!(!self.follower.0.is_finished(), "the reference download ended");
         self.encoder.as_mut().map_or(Ok(()), Encoder::check_running)
@@ -152,6 +166,11 @@ impl<'a> Stage<'a> {
         if !self.origin.stop().await {
             stubborn.push("server".to_owned());
         }
+        if let Some(cdn) = &mut self.cdn
+            && !cdn.stop().await
+        {
+            stubborn.push("nginx".to_owned());
+        }
         stubborn
     }
 }
@@ -169,33 +188,41 @@ fn choose_player(args: &Args) -> Result<PlayerKind> {
 
 fn surroundings<'a>(
     args: &Args,
-    programs: &'a Programs,
-    folder: &'a Path,
+    (programs, folder): (&'a Programs, &'a Path),
     origin: &Origin,
+    cdn: Option<&Cdn>,
     player: PlayerKind,
-) -> Surroundings<'a> {
+) -> Result<Surroundings<'a>> {
     let addresses = origin.addresses();
-    let url = origin.playlist_url(&addresses.public);
-    Surroundings {
+    let playlist = |index| match cdn {
+        Some(cdn) => cdn.playlist(index),
+        None => Ok("index.m3u8".to_owned()),
+    };
+    let path = |index| {
+        Ok(origin.stream_url("").trim_start_matches("http://").to_owned() + &playlist(Some(index))?)
+    };
+    let paths: Result<Vec<String>> = (0..args.viewers.max(1)).map(path).collect();
+    Ok(Surroundings {
         programs,
         folder,
         origin: addresses.public.clone(),
-        mirror_url: origin.playlist_url(&addresses.mirror),
+        mirror_url: origin.stream_url(&addresses.mirror) + &playlist(None)?,
         page_url: origin.page_url(),
-        playlist_path: url.trim_start_matches(&format!("http://{}", addresses.public)).to_owned(),
+        playlist_paths: paths?,
         player,
         shows_video: args.shows_video(),
         has_twins: args.twins,
         timeline: Arc::new(Mutex::new(Timeline::default())),
-        reference: Arc::new(Mutex::new(Reference::new(args.ffmpeg))),
-    }
+        reference: Arc::new(Mutex::new(Reference::new(args.is_encoded()))),
+    })
 }
 
 fn start_encoder(args: &Args, origin: &Origin, folder: &Path) -> Result<Encoder> {
-    ensure!(shell::is_installed("ffmpeg"), "--ffmpeg: ffmpeg is not installed (apt: ffmpeg)");
-    let push = match args.restart_server {
-        Some(_) => encoder::Push::ByUs,
-        None => encoder::Push::ByFfmpeg,
+    ensure!(shell::is_installed("ffmpeg"), "ffmpeg is not installed (apt: ffmpeg)");
+    let push = match (args.upstream, args.restart_server) {
+        (Some(_), _) => encoder::Push::Nobody,
+        (None, Some(_)) => encoder::Push::ByUs,
+        (None, None) => encoder::Push::ByFfmpeg,
     };
     let plan = encoder::Plan {
         rate_bps: args.rate.bps,

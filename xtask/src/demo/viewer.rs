@@ -36,8 +36,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) mirror_url: String,
     /// The viewer's page on the origin.
     pub(crate) page_url: String,
-    /// Path of the stream's playlist on the origin.
-    pub(crate) playlist_path: String,
+    /// Path of each viewer's playlist on the origin, or of all viewers'.
+    pub(crate) playlist_paths: Vec<String>,
     /// Which player.
     pub(crate) player: PlayerKind,
     /// Whether it decodes video.
@@ -48,6 +48,14 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) timeline: Arc<Mutex<Timeline>>,
     /// What deliveries are compared with.
     pub(crate) reference: Arc<Mutex<Reference>>,
+}
+
+impl Surroundings<'_> {
+    /// Path of the playlist that viewer `index` asks for.
+    fn playlist_path(&self, index: u8) -> &str {
+        let own = self.playlist_paths.get(usize::from(index)).or(self.playlist_paths.first());
+        own.map_or("", String::as_str)
+    }
 }
 
 /// What the recorder said so far.
@@ -125,16 +133,15 @@ impl Viewer {
 
     /// The stream's URL at the agent itself, for a player that is not ours.
     pub(crate) fn player_url(&self, around: &Surroundings<'_>) -> String {
-        format!("http://{}/http/{}{}", self.agent_address, around.origin, around.playlist_path)
+        let path = around.playlist_path(self.index);
+        format!("http://{}/http/{}{path}", self.agent_address, around.origin)
     }
 
     /// Starts the player, and its twin at the same instant.
     pub(crate) fn join(&mut self, around: &Surroundings<'_>) -> Result<()> {
         self.idle_usage = self.agent.usage();
-        let url = format!(
-            "http://{}/http/{}{}",
-            self.recorder_address, around.origin, around.playlist_path
-        );
+        let path = around.playlist_path(self.index);
+        let url = format!("http://{}/http/{}{path}", self.recorder_address, around.origin);
         let first_msn = Arc::clone(&self.first_msn);
         let setup = self.player_setup("player", url, first_msn, around);
         let twin_setup =
