@@ -19,13 +19,14 @@ const IMPURE_PATHS: [&str; 6] =
     ["std::time", "std::net", "std::thread", "std::sync", "tokio::", "extern crate std"];
 
 /// Which crates of the workspace each may use in what it ships: the arrows of the design.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("wire", &[]),
+    ("playlist", &[]),
     ("tracker", &["shoal-wire"]),
     ("peer", &["shoal-wire"]),
     ("sim", &["shoal-wire", "shoal-tracker", "shoal-peer"]),
-    ("server", &["shoal-wire", "shoal-tracker"]),
-    ("peer-agent", &["shoal-wire", "shoal-peer"]),
+    ("server", &["shoal-wire", "shoal-playlist", "shoal-tracker"]),
+    ("peer-agent", &["shoal-wire", "shoal-playlist", "shoal-peer"]),
     ("web-demo/wasm", &["shoal-wire", "shoal-peer"]),
     ("xtask", &[]),
 ];

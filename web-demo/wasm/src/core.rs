@@ -173,6 +173,7 @@ impl Core {
             ServerMessage::Renditions { .. }
             | ServerMessage::Introduce { .. }
             | ServerMessage::Plan { .. }
+            | ServerMessage::Sources { .. }
             | ServerMessage::Digest { .. }
             | ServerMessage::Disconnect { .. }
             | ServerMessage::OriginTiming { .. } => {}
