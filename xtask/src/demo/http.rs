@@ -212,11 +212,27 @@ pub(crate) async fn request(
     body: &[u8],
     limit: Duration,
 ) -> Result<Response> {
-    let answer = tokio::time::timeout(limit, exchange(method, url, body)).await;
+    request_with(method, url, &[], body, limit).await
+}
+
+/// The same, with headers.
+pub(crate) async fn request_with(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+    limit: Duration,
+) -> Result<Response> {
+    let answer = tokio::time::timeout(limit, exchange(method, url, headers, body)).await;
     answer.unwrap_or_else(|_| bail!("no answer within {limit:?}")).with_context(|| url.to_owned())
 }
 
-async fn exchange(method: &str, url: &str, body: &[u8]) -> Result<Response> {
+async fn exchange(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Response> {
     let rest = url.strip_prefix("http://").context("only http:// URLs")?;
     let (address, path) = rest.split_once('/').unwrap_or((rest, ""));
     let stream = TcpStream::connect(address).await?;
@@ -226,6 +242,9 @@ async fn exchange(method: &str, url: &str, body: &[u8]) -> Result<Response> {
     let mut add = |name: &str, value: String| request.headers.push((name.into(), value));
     add("Host", address.to_owned());
     add("Connection", "close".to_owned());
+    for (name, value) in headers {
+        add(name, (*value).to_owned());
+    }
     if !body.is_empty() {
         add("Content-Length", body.len().to_string());
     }

@@ -12,15 +12,16 @@ mod clock;
 mod encoder;
 mod event;
 mod figures;
-mod http;
+pub(crate) mod forward;
+pub(crate) mod http;
 mod netns;
 mod nft;
-mod origin;
+pub(crate) mod origin;
 mod pages;
 mod playback;
 pub(crate) mod player;
 mod playlist;
-mod process;
+pub(crate) mod process;
 mod pts;
 pub(crate) mod recorder;
 mod reference;
@@ -61,7 +62,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let interrupt = signal(SignalKind::interrupt())?;
         Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
     }

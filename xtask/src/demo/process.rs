@@ -100,6 +100,19 @@ impl Process {
         anyhow::bail!("{} ended ({status}); its last words:\n  {tail}", self.name);
     }
 
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Result<Option<std::process::ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// The last line of its log that holds one of these words.
+    pub(crate) fn said(&self, words: &[&str]) -> Option<String> {
+        let log = std::fs::read(&self.log).ok()?;
+        let log = String::from_utf8_lossy(&log);
+        let found = log.lines().rev().find(|line| words.iter().any(|word| line.contains(word)));
+        found.map(|line| line.trim().to_owned())
+    }
+
     /// kill -9, and waits until it is gone.
     pub(crate) async fn kill(&mut self) {
         // It may have ended by itself.

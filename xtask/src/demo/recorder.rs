@@ -1,20 +1,20 @@
 //! One viewer's recorder: an HTTP forwarder between agent and player that hashes what the player
 //! receives.
 //!
-//! Rule: it is a process of its own and shares no code with the agent. Bytes pass the moment they
-//! come, requests one to one. What it saw goes to its standard output, one JSON object per line;
-//! it ends when its standard input does. It also fetches the agent's status, because it lives in
-//! the viewer's network namespace and the demo does not.
+//! Rule: it is a process of its own and shares no code with the agent. What it saw goes to its
+//! standard output, one JSON object per line; it ends when its standard input does. It also fetches
+//! the agent's status, because it lives in the viewer's network namespace and the demo does not.
 
-use super::http::{self, Framing, Head};
+use super::forward::{self, Body, End, Watch};
+use super::http;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
 
 /// Where to forward to.
 #[derive(clap::Args)]
@@ -65,13 +65,33 @@ struct Shared {
     other_bytes: AtomicU64,
 }
 
+impl Watch for Shared {
+    fn passed(&self, is_media: bool, bytes: u64) {
+        let total = if is_media { &self.media_bytes } else { &self.other_bytes };
+        total.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn body(&self, body: Body) {
+        let Some(name) = forward::media_name(&body.target) else { return };
+        say(&json!({
+            "type": "body",
+            "name": name,
+            "status": body.status,
+            "offset": body.offset,
+            "bytes": body.bytes,
+            "end": match body.end { End::Complete => "complete", End::Cut => "cut", End::Left => "left" },
+            "hash": body.hash.to_hex().to_string(),
+        }));
+    }
+}
+
 async fn accept(listener: TcpListener, shared: &Arc<Shared>) -> Result<()> {
     loop {
         let (client, _) = listener.accept().await?;
         let shared = Arc::clone(shared);
         tokio::spawn(async move {
             // A player may drop its connection at any time; that is no fault to report.
-            let _ = serve_client(client, &shared).await;
+            let _ = forward::serve_client(client, &shared.upstream, &*shared).await;
         });
     }
 }
@@ -104,134 +124,6 @@ async fn ask_agent(shared: &Shared) {
 async fn agent_status(url: &str) -> Result<Value> {
     let text = http::fetch(url, Duration::from_secs(2)).await?.into_text()?;
     Ok(serde_json::from_str(&text)?)
-}
-
-type Connection = BufReader<TcpStream>;
-
-fn buffered(stream: TcpStream) -> io::Result<Connection> {
-    stream.set_nodelay(true)?;
-    Ok(BufReader::with_capacity(64 * 1024, stream))
-}
-
-/// Serves the requests of one connection of the player, one upstream connection behind it.
-async fn serve_client(client: TcpStream, shared: &Shared) -> io::Result<()> {
-    let mut client = buffered(client)?;
-    let mut upstream: Option<Connection> = None;
-    while let Some(mut request) = http::read_head(&mut client).await? {
-        for (name, value) in &mut request.headers {
-            if name.eq_ignore_ascii_case("host") {
-                value.clone_from(&shared.upstream);
-            }
-        }
-        let Some((mut connection, response)) =
-            ask(&mut client, &request, upstream.take(), shared).await?
-        else {
-            return Ok(());
-        };
-        let complete = answer(&mut client, &mut connection, &request, &response, shared).await?;
-        if !complete || request.closes() || response.closes() {
-            return Ok(());
-        }
-        upstream = Some(connection);
-    }
-    Ok(())
-}
-
-/// Sends the request upstream and waits for the response's head; none if the player went away
-/// meanwhile (the upstream connection is dropped then, as the player's was).
-async fn ask(
-    client: &mut Connection,
-    request: &Head,
-    reused: Option<Connection>,
-    shared: &Shared,
-) -> io::Result<Option<(Connection, Head)>> {
-    let framing = request.request_framing(Framing::Length(0));
-    // A kept connection may have been closed by the other end just now: then a new one is due,
-    // which is safe as long as the request has no body.
-    let mut attempts = usize::from(reused.is_some() && framing == Framing::Length(0));
-    let mut reused = reused;
-    loop {
-        let mut connection = match reused.take() {
-            Some(connection) => connection,
-            None => buffered(TcpStream::connect(&shared.upstream).await?)?,
-        };
-        let sent = connection.write_all(&request.encode()).await;
-        if sent.is_ok() {
-            http::relay_body(client, &mut connection, framing, |_| {}).await?;
-        }
-        let response = tokio::select! {
-            response = http::read_head(&mut connection) => response,
-            () = gone(client) => return Ok(None),
-        };
-        match response {
-            Ok(Some(head)) => return Ok(Some((connection, head))),
-            Ok(None) | Err(_) if attempts > 0 => attempts -= 1,
-            Ok(None) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Ends when the player has closed its connection; never if it has sent its next request already.
-async fn gone(client: &mut Connection) {
-    match client.fill_buf().await {
-        Ok(bytes) if !bytes.is_empty() => std::future::pending().await,
-        Ok(_) | Err(_) => {}
-    }
-}
-
-/// Passes the response on and reports what the player got of it.
-async fn answer(
-    client: &mut Connection,
-    upstream: &mut Connection,
-    request: &Head,
-    response: &Head,
-    shared: &Shared,
-) -> io::Result<bool> {
-    let method = request.word(0).unwrap_or_default();
-    let name = media_name(request.word(1).unwrap_or_default());
-    let framing = response.response_framing(method);
-    let is_media = name.is_some() && matches!(response.status(), 200 | 206);
-    let total = if is_media { &shared.media_bytes } else { &shared.other_bytes };
-    let mut hasher = blake3::Hasher::new();
-    let mut bytes = 0u64;
-    client.write_all(&response.encode()).await?;
-    let result = http::relay_body(upstream, client, framing, |piece| {
-        if is_media {
-            hasher.update(piece);
-        }
-        bytes += piece.len() as u64;
-        total.fetch_add(piece.len() as u64, Ordering::Relaxed);
-    })
-    .await;
-    let is_body = method == "GET" && framing != Framing::Length(0);
-    if let (Some(name), true) = (name, is_body) {
-        say(&json!({
-            "type": "body",
-            "name": name,
-            "status": response.status(),
-            "offset": offset(response),
-            "bytes": bytes,
-            // An upstream that ends early is the agent's fault, a player that leaves its own.
-            "end": match &result { Ok(true) => "complete", Ok(false) => "cut", Err(_) => "left" },
-            "hash": hasher.finalize().to_hex().to_string(),
-        }));
-    }
-    result
-}
-
-/// First byte's place in the object: from Content-Range, or 0.
-fn offset(response: &Head) -> u64 {
-    let range = response.header("content-range").and_then(|range| range.strip_prefix("bytes "));
-    range.and_then(|range| range.split('-').next()?.parse().ok()).unwrap_or(0)
-}
-
-/// The file name that a URL ends in, if it is not a playlist's.
-fn media_name(target: &str) -> Option<&str> {
-    let path = target.split(['?', '#']).next()?;
-    let name = path.rsplit('/').next()?;
-    let (stem, extension) = name.split_once('.')?;
-    (!stem.is_empty() && extension != "m3u8").then_some(name)
 }
 
 /// One line on standard output; standard output's lock keeps lines whole.
