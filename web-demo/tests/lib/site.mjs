@@ -13,11 +13,12 @@ import { gzipSync } from "node:zlib";
 const TYPES = {
   ".html": "text/html",
   ".js": "text/javascript",
+  ".mjs": "text/javascript",
   ".wasm": "application/wasm",
 };
 
 /** The SDK in one file. */
-async function bundle(web) {
+export async function bundle(web) {
   const { outputFiles } = await build({
     entryPoints: [join(web, "sdk/src/index.ts")],
     ...{ bundle: true, minify: true, format: "esm", target: "es2022", write: false },
@@ -45,8 +46,13 @@ async function files(web) {
 
 /** Serves it on a port of the system's choice. */
 export async function openSite(web, host) {
+  return serve(await files(web), host);
+}
+
+/** Serves these files, by path, on a port of the system's choice. */
+export async function serve(files, host) {
   const content = new Map();
-  for (const [path, body] of await files(web)) {
+  for (const [path, body] of files) {
     content.set(path, gzipSync(body));
   }
   // Browsers ask for it, and would tell that it is not there.
