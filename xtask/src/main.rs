@@ -1,11 +1,12 @@
-//! `cargo xtask`: what a developer of Shoal runs: `check`, `test`, `bench`, `fuzz`,
-//! `web` and `demo`.
+//! `cargo xtask`: what a developer of Shoal runs: `check`, `test`, `bench`, `fuzz`, `web`, `demo` and
+//! `conformance`.
 //!
 //! Rule: whatever the continuous integration runs is one of these commands, so that it runs the
 //! same on any machine. It builds and starts the product; it is no part of it.
 
 mod bench;
 mod check;
+mod conformance;
 mod demo;
 mod fuzz;
 mod shell;
@@ -37,6 +38,9 @@ enum Task {
     Web(web::Args),
     /// A live event on this machine: server, agents and real players, with the figures measured.
     Demo(Box<demo::args::Args>),
+    /// Streams of many kinds in many players, through Shoal: what plays, and whether every byte is
+    /// right. Makes the table in README.md.
+    Conformance(conformance::Args),
     /// One viewer's recorder (the demo starts these itself).
     #[command(hide = true)]
     Recorder(demo::recorder::Args),
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Web(args) => web::run(args),
         Task::Demo(args) => demo::run(&args),
+        Task::Conformance(args) => conformance::run(&args),
         Task::Recorder(args) => demo::recorder::run(&args),
         Task::Reader(args) => demo::player::reader::run(&args),
     };

@@ -18,8 +18,8 @@ pub(crate) struct Args {
     runner_args: Vec<String>,
 }
 
-/// Programs that tests start, and the apt packages that hold them.
-const PROGRAMS: &[(&str, &str)] = &[
+/// Programs that tests start, and the apt packages that hold them with what they need.
+pub(crate) const PROGRAMS: &[(&str, &str)] = &[
     ("ffmpeg", "ffmpeg"),
     ("mpv", "mpv"),
     ("nft", "nftables"),
@@ -35,7 +35,7 @@ const PROGRAMS: &[(&str, &str)] = &[
 /// Sets up the machine and runs all tests, documentation tests first: so the closing lines of the
 /// output are the runner's own.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    set_up(args.no_install);
+    provide(PROGRAMS, args.no_install);
     // The server embeds the pages, so they come before it.
     web::run(web::Args::default())?;
     let docs = shell::run(&mut shell::cargo(&["test", "--workspace", "--doc", "--quiet"]));
@@ -60,11 +60,12 @@ fn run_tests(args: &Args) -> Result<()> {
     shell::run(command.args(&args.runner_args))
 }
 
-fn set_up(no_install: bool) {
-    let missing: Vec<&str> = PROGRAMS
+/// Installs the packages of the programs that are missing, or says which those are.
+pub(crate) fn provide(programs: &[(&str, &'static str)], no_install: bool) {
+    let missing: Vec<&str> = programs
         .iter()
         .filter(|(program, _)| !shell::is_installed(program))
-        .map(|(_, package)| *package)
+        .flat_map(|(_, packages)| packages.split_whitespace())
         .collect::<BTreeSet<_>>()
         .into_iter()
         .collect();
