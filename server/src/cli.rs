@@ -2,7 +2,7 @@
 //!
 //! Rule: it only reads; what it says is decided in `config` and done in `lib`.
 
-use crate::config::{Config, ConfigError, DEMO_STREAM, IngestKey, Layer, StreamConfig};
+use crate::config::{Config, ConfigError, DEMO_STREAM, IngestKey, Layer, Parts, StreamConfig};
 use crate::upstream::{Explanation, explain};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -119,6 +119,7 @@ fn dev_layer() -> Result<Layer, ConfigError> {
         ingest_key: random_key(),
         dvr_window: None,
         dvr_bytes_max: None,
+        parts: Parts::default(),
     }]);
     Ok(layer)
 }

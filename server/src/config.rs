@@ -11,7 +11,7 @@ pub use layer::{
     DemoConfig, IngestConfig, OriginConfig, ServerConfig, TrackerConfig, UpstreamConfig,
 };
 pub use value::{
-    Bytes, Count, DvrWindow, IngestKey, Listen, Mib, Millis, OptionalDvr, OptionalPath,
+    Bytes, Count, DvrWindow, IngestKey, Listen, Mib, Millis, OptionalDvr, OptionalPath, Parts,
     StreamConfig,
 };
 
@@ -229,6 +229,7 @@ mod tests {
             ),
             ("[server]\nlisten = ", "line"),
             ("[origin]\ndvr_window = \"2\"", "90min"),
+            ("streams = [{name = \"a\", ingest_key = \"1\", parts = \"no\"}]", "`origin`"),
             ("streams = [{name = \"a\", ingest_key = \"1\", dvr_bytes_max = \"1 GB\"}]", "GiB"),
         ] {
             let message = error(text);

@@ -57,8 +57,16 @@ async fn publish(stream: &Stream, count: u32, program_date: Duration) -> Result<
     ];
     let lines = Lines { discontinuity: place == 0, tags, ..Lines::default() };
     let hash = blake3::hash(&bytes);
-    let segment =
-        NewSegment { bytes, hash, name: "demo.ts".into(), duration: SEGMENT, lines, gap: false };
+    let segment = NewSegment {
+        bytes,
+        hash,
+        name: "demo.ts".into(),
+        duration: SEGMENT,
+        lines,
+        gap: false,
+        named: false,
+        pieces: 1,
+    };
     let target_s = SEGMENT.as_secs();
     let header =
         Header { version: 3, target_s, independent: true, window: WINDOW, ..Header::default() };

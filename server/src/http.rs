@@ -9,6 +9,7 @@ mod dashboard;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod ingest;
+mod low_latency;
 mod pages;
 mod playback;
 mod push_path;

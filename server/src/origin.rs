@@ -3,6 +3,7 @@
 //! Rule: a playlist never names an absent segment, a number never stands for two segments, and a
 //! digest is made once. It knows no HTTP and no viewer.
 
+mod cmaf;
 mod encoder_playlist;
 mod encoders;
 mod files;
@@ -12,7 +13,9 @@ pub(crate) mod fuzzing;
 mod journal;
 mod keys;
 mod load;
+mod low_latency;
 pub(crate) mod object;
+mod parts;
 mod publish;
 mod retention;
 mod signing;
@@ -27,13 +30,14 @@ pub(crate) use encoder_playlist::UPLOAD_PATH;
 pub(crate) use encoders::BACKUP_DIR;
 pub(crate) use follow::Numbers;
 pub(crate) use keys::KEY_BYTES_MAX;
+pub(crate) use low_latency::Progress;
 pub(crate) use publish::NewSegment;
 use retention::Dvr;
 pub(crate) use state::{Header, Lines};
-pub(crate) use stream::{News, PushError, Stream, Taken};
+pub(crate) use stream::{Incoming, News, PushError, Stream, Taken};
 pub(crate) use view::Playlist;
 
-use crate::config::{Config, DEMO_STREAM, IngestKey};
+use crate::config::{Config, DEMO_STREAM, IngestKey, Parts};
 use shoal_wire::{OriginKey, StreamName};
 use std::collections::BTreeMap;
 use std::fs::TryLockError;
@@ -57,6 +61,10 @@ pub(crate) struct Limits {
     uploads_bytes_max: usize,
     /// None: viewers see the live window alone.
     dvr: Option<Dvr>,
+    /// What parts last, where encoders stream their segments.
+    part_target: Duration,
+    /// Whether viewers share parts, or take them from here and share segments.
+    parts: Parts,
 }
 
 /// All streams.
@@ -97,16 +105,18 @@ impl Origin {
             renditions_max: config.origin.renditions_max.0,
             uploads_bytes_max: 2 * config.ingest.body_mib_max.bytes(),
             dvr: None,
+            part_target: config.origin.part_target_ms.0,
+            parts: Parts::Share,
         };
         let demo = config.demo.channel.then(|| DEMO_STREAM.parse().expect("a stream name"));
         let configured = config.streams.iter().map(|stream| {
             let dvr = config.origin.dvr(stream).map(Dvr::from);
-            (stream.name.clone(), Some(stream.ingest_key.clone()), dvr)
+            (stream.name.clone(), Some(stream.ingest_key.clone()), dvr, stream.parts)
         });
         let mut streams = BTreeMap::new();
-        let mut add = |(name, key, dvr): (StreamName, Option<IngestKey>, _), shown| {
+        let mut add = |(name, key, dvr, parts): (StreamName, Option<IngestKey>, _, _), shown| {
             let dir = dir.join("streams").join(name.as_str());
-            let limits = Limits { dvr, ..limits.clone() };
+            let limits = Limits { dvr, parts, ..limits.clone() };
             let (writer, view) = load::load(&dir, &signer, &limits).map_err(failed)?;
             let loaded = (writer, if shown { view } else { view::View::default() });
             let identity = (name.clone(), key, dir);
@@ -115,9 +125,9 @@ impl Origin {
             streams.insert(name, Arc::new(stream));
             Ok(())
         };
-        let followed = config.upstream.urls.iter().map(|it| (it.name.clone(), None, None));
-        let demo = demo.map(|name| (name, None, None));
-        for stream in configured.chain(followed).chain(demo) {
+        let plain = |name| (name, None, None, Parts::Share);
+        let followed = config.upstream.urls.iter().map(|it| plain(it.name.clone()));
+        for stream in configured.chain(followed).chain(demo.map(plain)) {
             add(stream, true)?;
         }
         let live = |name: &StreamName| {
@@ -131,7 +141,7 @@ impl Origin {
         };
         for (name, _) in &recordings {
             // It is shown when its folder is known to be what it was.
-            add((name.clone(), None, Some(Dvr::ALL)), false)?;
+            add((name.clone(), None, Some(Dvr::ALL), Parts::Share), false)?;
         }
         Ok(Self { streams, signer, recordings, _lock: lock })
     }

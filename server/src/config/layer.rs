@@ -106,6 +106,9 @@ section! {
         /// Most bytes of segments on disk per stream with a dvr_window.
         #[arg(long, env = "SHOAL_ORIGIN_DVR_BYTES_MAX", value_name = "SIZE")]
         dvr_bytes_max: Bytes,
+        /// What low-latency parts last, in milliseconds.
+        #[arg(long, env = "SHOAL_ORIGIN_PART_TARGET_MS", value_name = "MS")]
+        part_target_ms: Millis,
         /// Directory of what is served on demand, one sub-folder each.
         #[arg(long = "vod", env = "SHOAL_ORIGIN_VOD_DIR", value_name = "DIR")]
         vod_dir: OptionalPath,

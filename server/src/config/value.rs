@@ -138,6 +138,27 @@ impl FromStr for OptionalDvr {
     }
 }
 
+/// Who brings low-latency parts to viewers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Parts {
+    /// Viewers share them.
+    #[default]
+    Share,
+    /// The origin; viewers share whole segments.
+    Origin,
+}
+
+impl FromStr for Parts {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "share" => Ok(Self::Share),
+            "origin" => Ok(Self::Origin),
+            _ => Err(format!("`{text}` is not who brings parts: write `share` or `origin`")),
+        }
+    }
+}
+
 /// A number of bytes, at least one, written with its unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bytes(pub u64);
@@ -163,7 +184,7 @@ impl FromStr for Bytes {
     }
 }
 
-read_as_text!(Listen OptionalPath Millis Mib Count DvrWindow OptionalDvr Bytes);
+read_as_text!(Listen OptionalPath Millis Mib Count DvrWindow OptionalDvr Parts Bytes);
 
 /// Reads a TOML string or integer as text.
 struct Text;
@@ -240,6 +261,9 @@ pub struct StreamConfig {
     /// Disk for it, if not as [origin] has it.
     #[serde(default)]
     pub dvr_bytes_max: Option<Bytes>,
+    /// Who brings low-latency parts to viewers.
+    #[serde(default)]
+    pub parts: Parts,
 }
 
 impl FromStr for StreamConfig {
@@ -249,7 +273,9 @@ impl FromStr for StreamConfig {
             .split_once('=')
             .ok_or_else(|| format!("`{text}` lacks its key: write NAME=KEY"))?;
         let name = name.parse().map_err(|error| format!("`{name}`: {error}"))?;
-        Ok(Self { name, ingest_key: key.parse()?, dvr_window: None, dvr_bytes_max: None })
+        let ingest_key = key.parse()?;
+        let parts = Parts::default();
+        Ok(Self { name, ingest_key, dvr_window: None, dvr_bytes_max: None, parts })
     }
 }
 

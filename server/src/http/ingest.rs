@@ -8,7 +8,7 @@ use super::auth::keys_shown;
 use super::push_path::{BadPath, Kind, PushPath};
 use crate::config::{Config, IngestKey};
 use crate::net::ConnectionMeter;
-use crate::origin::{BACKUP_DIR, KEY_BYTES_MAX, PushError, Stream, Taken};
+use crate::origin::{BACKUP_DIR, Incoming, KEY_BYTES_MAX, PushError, Stream, Taken};
 use axum::body::Body;
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -264,19 +264,23 @@ impl Push {
         let metrics = &self.shared.metrics;
         match path.kind {
             Kind::Playlist => {
-                let text = self.read(body, PLAYLIST_BYTES_MAX).await?;
+                let text = self.read(body, PLAYLIST_BYTES_MAX, None).await?;
                 stream.push_playlist(&path.path, &text).await?;
                 metrics.ingest_playlists.inc();
                 Ok(StatusCode::CREATED)
             }
             Kind::Key => {
-                let key = self.read(body, KEY_BYTES_MAX).await?;
+                let key = self.read(body, KEY_BYTES_MAX, None).await?;
                 stream.push_key(&path.path, &key).await?;
                 Ok(StatusCode::CREATED)
             }
+            Kind::Manifest => {
+                self.read(body, PLAYLIST_BYTES_MAX, None).await?;
+                Ok(StatusCode::NO_CONTENT)
+            }
             Kind::Media => {
-                let incoming = stream.begin_upload(&path.path);
-                let bytes = self.read(body, usize::MAX).await?;
+                let mut incoming = stream.begin_upload(&path.path);
+                let bytes = self.read(body, usize::MAX, Some(&mut incoming)).await?;
                 if bytes.is_empty() {
                     return Err(Refusal::Empty);
                 }
@@ -289,19 +293,30 @@ impl Push {
         }
     }
 
-    /// The whole body, as it was before it was compressed.
-    async fn read(&self, body: &mut PushBody, bytes_max: usize) -> Result<Bytes, Refusal> {
+    /// The whole body, as it was before it was compressed. What needs no decompression goes to
+    /// `incoming` as it comes.
+    async fn read(
+        &self,
+        body: &mut PushBody,
+        bytes_max: usize,
+        incoming: Option<&mut Incoming>,
+    ) -> Result<Bytes, Refusal> {
         let bytes_max = bytes_max.min(self.shared.ingest.body_bytes_max);
         let encoding = self.headers.get(header::CONTENT_ENCODING);
         let encoding = encoding.map_or("", |value| value.to_str().unwrap_or("?")).trim();
         match encoding.to_ascii_lowercase().as_str() {
-            "" | "identity" => self.read_raw(body, bytes_max).await,
-            "gzip" | "x-gzip" => gunzip(&self.read_raw(body, bytes_max).await?, bytes_max),
+            "" | "identity" => self.read_raw(body, bytes_max, incoming).await,
+            "gzip" | "x-gzip" => gunzip(&self.read_raw(body, bytes_max, None).await?, bytes_max),
             _ => Err(Refusal::Encoding(encoding.to_owned())),
         }
     }
 
-    async fn read_raw(&self, body: &mut PushBody, bytes_max: usize) -> Result<Bytes, Refusal> {
+    async fn read_raw(
+        &self,
+        body: &mut PushBody,
+        bytes_max: usize,
+        mut incoming: Option<&mut Incoming>,
+    ) -> Result<Bytes, Refusal> {
         let limits = &self.shared.ingest;
         let announced = self.headers.get(header::CONTENT_LENGTH);
         let announced = announced.and_then(|len| len.to_str().ok()?.parse::<usize>().ok());
@@ -322,6 +337,9 @@ impl Push {
                     }
                     self.shared.metrics.ingest_bytes.inc_by(data.len() as u64);
                     out.extend_from_slice(&data);
+                    if let Some(incoming) = &mut incoming {
+                        incoming.feed(&data).await;
+                    }
                 }
             }
         }

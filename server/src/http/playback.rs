@@ -5,6 +5,7 @@
 //! segment's bytes never change under its name, so it may be kept for ever.
 
 use super::body::{Counted, CountedBody};
+use super::low_latency::{self, Reload};
 use super::range::{Selected, select};
 use super::{Face, Meters, Shared, StreamMeter, shoal_header};
 use crate::metrics::Metrics;
@@ -185,10 +186,13 @@ pub(super) async fn serve(
             .await;
     }
     if extension(&path) == Some("m3u8") {
-        let playlist = stream.view().playlists.get(&path).cloned();
-        return match playlist {
-            Some(playlist) => playback.playlist(stream, (&path, playlist), &headers),
-            None => not_found("no such playlist, or no segment in it yet\n"),
+        let found = match Reload::parse(uri.query()) {
+            Ok(reload) => low_latency::playlist(stream, &path, reload).await,
+            Err(refused) => Err(refused),
+        };
+        return match found {
+            Ok(playlist) => playback.playlist(stream, (&path, playlist), &headers),
+            Err(refused) => refused.response(),
         };
     }
     let file = path.rsplit('/').next().unwrap_or_default();
@@ -203,8 +207,7 @@ pub(super) async fn serve(
     if let Some(key) = stream.view().keys.get(&path).cloned() {
         return playback.key(key);
     }
-    let object = stream.view().objects.get(file).cloned();
-    match object {
+    match low_latency::object(stream, file).await {
         Some(object) => playback.object(&object, account, &headers).await,
         None => not_found("no such segment\n"),
     }

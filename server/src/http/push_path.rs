@@ -18,6 +18,8 @@ pub(super) enum Kind {
     Media,
     /// A decryption key.
     Key,
+    /// DASH's playlist, which encoders push beside those of HLS: taken, and not kept.
+    Manifest,
 }
 
 /// A path inside a stream.
@@ -52,6 +54,7 @@ impl PushPath {
         let kind = match extension(path) {
             Some("m3u8") => Kind::Playlist,
             Some("key" | "bin") => Kind::Key,
+            Some("mpd") => Kind::Manifest,
             Some(_) if content_type(path).is_some() => Kind::Media,
             Some(_) | None => return Err(BadPath::Extension(path.to_owned())),
         };

@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub(super) fn load(dir: &Path, signer: &Signer, limits: &Limits) -> io::Result<(Writer, View)> {
     let objects = dir.join("objects");
     std::fs::create_dir_all(&objects)?;
-    let mut state = match std::fs::read(dir.join("state.json")) {
+    let mut state: StreamState = match std::fs::read(dir.join("state.json")) {
         Ok(json) => serde_json::from_slice(&json).map_err(|error| {
             let path = dir.join("state.json");
             let message =
@@ -28,6 +28,14 @@ pub(super) fn load(dir: &Path, signer: &Signer, limits: &Limits) -> io::Result<(
         Err(error) if error.kind() == io::ErrorKind::NotFound => StreamState::default(),
         Err(error) => return Err(error),
     };
+    for index in 0..state.renditions.len() {
+        let rendition = &state.renditions[index];
+        let shown = rendition.low_latency.as_ref().and_then(|it| it.shown_msn);
+        // Parts of the next number were shown and are gone.
+        if shown == Some(rendition.counters.next_msn) {
+            state.restart(index);
+        }
+    }
     let mut view = View { epoch: state.epoch.0, ..View::default() };
     let mut wanted = HashSet::new();
     for rendition in &mut state.renditions {
@@ -37,7 +45,10 @@ pub(super) fn load(dir: &Path, signer: &Signer, limits: &Limits) -> io::Result<(
         wanted.extend(rendition.segments.iter().map(|segment| digest_file(segment.object)));
         wanted.extend(rendition.end.map(digest_file));
         if let Some(text) = rendition.render(&limits.shown(rendition)) {
-            let playlist = Playlist::new(text, rendition.header.target_s);
+            let playlist = match rendition.progress() {
+                Some(progress) => Playlist::low_latency(text, None, progress),
+                None => Playlist::new(text, rendition.header.target_s),
+            };
             view.playlists.insert(rendition.playlist.clone(), playlist);
         }
     }

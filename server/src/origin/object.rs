@@ -67,7 +67,7 @@ impl StoredObject {
         self.cached.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set_cached(&self, bytes: Option<Bytes>) {
+    pub(super) fn set_cached(&self, bytes: Option<Bytes>) {
         *self.cached.write().unwrap_or_else(PoisonError::into_inner) = bytes;
     }
 

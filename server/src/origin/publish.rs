@@ -27,6 +27,10 @@ pub(crate) struct NewSegment {
     pub(crate) lines: Lines,
     /// There are no bytes of it: it is shown with EXT-X-GAP, and nobody can fetch it.
     pub(crate) gap: bool,
+    /// The encoder's playlist names it, and the track waits for it.
+    pub(crate) named: bool,
+    /// Into how many parts of about the same size the next ones will be cut.
+    pub(crate) pieces: usize,
 }
 
 /// Why a segment was not published.
@@ -68,7 +72,8 @@ impl Stream {
         };
         let shared = !record.gap && is_shared(&record.file) && !writer.is_subtitles(index);
         let digest = if shared {
-            Some(Arc::new(self.sign(&describe(&self.name, rendition, &record, &segment.bytes))?))
+            let (bytes, pieces) = (&segment.bytes, segment.pieces);
+            Some(Arc::new(self.sign(&describe(&self.name, rendition, &record, bytes, pieces))?))
         } else {
             None
         };
@@ -80,7 +85,9 @@ impl Stream {
         let before = {
             let rendition = &mut writer.state.renditions[index];
             let before = (rendition.counters, rendition.track.clone());
-            rendition.track.published(&segment.hash, self.limits.keep_segments);
+            if segment.named {
+                rendition.track.published(&segment.hash, self.limits.keep_segments);
+            }
             rendition.record(record, digest.as_deref());
             before
         };
@@ -94,9 +101,12 @@ impl Stream {
         if let Some(digest) = &digest {
             self.view_mut().add_digest(digest, self.limits.keep_segments);
         }
+        let whole = (&segment.bytes[..], segment.duration);
+        let shared_in_parts = self.complete_parts(writer, index, id, whole);
         self.show(writer, index, object.as_ref().map(|object| (object, segment.bytes)));
         self.trim(writer, index).await?;
-        if let Some(digest) = digest {
+        // The same bytes do not go down the trees twice.
+        if let Some(digest) = digest.filter(|_| !shared_in_parts) {
             self.tell(News::Published { stream: self.name.clone(), digest }).await;
         }
         Ok(id)
@@ -153,7 +163,7 @@ impl Stream {
         Ok(file)
     }
 
-    fn sign(&self, digest: &Digest) -> Result<SignedDigest, DecodeError> {
+    pub(super) fn sign(&self, digest: &Digest) -> Result<SignedDigest, DecodeError> {
         self.signer.sign(digest.clone())
     }
 
@@ -184,21 +194,61 @@ impl Stream {
             view.add_object(object);
             writer.cache.insert(Arc::clone(object), bytes);
         }
-        if let Some(text) = rendition.render(&self.limits.shown(rendition)) {
-            let playlist = Playlist::new(text, rendition.header.target_s);
+        if let Some(playlist) = self.playlist(&writer.state.renditions, index) {
             view.playlists.insert(rendition.playlist.clone(), playlist);
         }
         view.epoch = writer.state.epoch.0;
         view.renditions = writer.state.renditions.iter().map(RenditionState::view).collect();
+        drop(view);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// The playlist of rendition `index`, unless it is empty.
+    fn playlist(&self, renditions: &[RenditionState], index: usize) -> Option<Playlist> {
+        let rendition = &renditions[index];
+        let mut shown = self.limits.shown(rendition);
+        let Some(progress) = rendition.progress() else {
+            return Some(Playlist::new(rendition.render(&shown)?, rendition.header.target_s));
+        };
+        let up = "../".repeat(rendition.playlist.matches('/').count());
+        let others = renditions.iter().filter(|other| other.id != rendition.id);
+        shown.reports = others.filter_map(|other| other.report(&up)).collect();
+        let text = rendition.render(&shown)?;
+        let first = rendition.segments.len().saturating_sub(shown.window);
+        shown.delta = true;
+        let delta = if rendition.skippable(first) > 0 { rendition.render(&shown) } else { None };
+        Some(Playlist::low_latency(text, delta, progress))
+    }
+
+    /// Segment `id` is published: the parts that were shown are its own. Says whether viewers had
+    /// all of its bytes in parts to share.
+    fn complete_parts(
+        &self,
+        writer: &mut Writer,
+        index: usize,
+        id: ObjectId,
+        (bytes, duration): (&[u8], Duration),
+    ) -> bool {
+        let rendition = &mut writer.state.renditions[index];
+        let target = rendition.target();
+        let Some(low_latency) = &mut rendition.low_latency else { return false };
+        let in_parts = low_latency.live.as_ref().is_some_and(|live| {
+            live.fits(bytes) == Some(true) && live.parts.iter().all(|part| part.object.shared)
+        });
+        for object in low_latency.complete(id.msn, (bytes, duration), target) {
+            self.view_mut().remove_object(&object.file);
+        }
+        in_parts
     }
 }
 
-/// What the origin says of a segment of `rendition`.
+/// What the origin says of a segment of `rendition`; K is for objects that are one of its `pieces`.
 pub(super) fn describe(
     stream: &StreamName,
     rendition: &RenditionState,
     record: &SegmentRecord,
     bytes: &[u8],
+    pieces: usize,
 ) -> Digest {
     let byte_len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     let chunk_size = Digest::chunk_size_for(byte_len);
@@ -209,7 +259,10 @@ pub(super) fn describe(
         ordinal: rendition.counters.ordinal,
         byte_len,
         chunk_size,
-        substreams: substreams.unwrap_or_else(|| Digest::substreams_for(byte_len, chunk_size)),
+        substreams: substreams.unwrap_or_else(|| {
+            let pieces = u32::try_from(pieces.max(1)).unwrap_or(u32::MAX);
+            Digest::substreams_for(byte_len / pieces, chunk_size)
+        }),
         duration: record.duration,
         published_unix_ms: record.published_unix_ms,
         discontinuity_sequence: record.discontinuity_sequence,

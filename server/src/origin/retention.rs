@@ -50,10 +50,12 @@ impl Limits {
                 0 => rendition.header.window,
                 set => set,
             };
-            return Shown { window: shown.clamp(1, self.keep_segments / 2), dvr: None };
+            let window = shown.clamp(1, self.keep_segments / 2);
+            return Shown { window, ..Shown::default() };
         };
         let window = dvr.window.map_or(usize::MAX, |window| newest(rendition, window));
-        Shown { window: window.max(rendition.header.window), dvr: Some(dvr.window) }
+        let window = window.max(rendition.header.window);
+        Shown { window, dvr: Some(dvr.window), ..Shown::default() }
     }
 
     /// How many segments of the rendition are kept.

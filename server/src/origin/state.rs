@@ -5,6 +5,7 @@
 
 use super::encoder_playlist::MediaPlaylist;
 use super::encoders::Encoder;
+use super::low_latency::{LowLatency, PartRecord};
 use super::track::Track;
 use serde::{Deserialize, Serialize};
 use shoal_wire::{Epoch, ObjectId, RenditionId};
@@ -46,6 +47,9 @@ pub(crate) struct RenditionState {
     /// Whose track it is.
     #[serde(default)]
     pub(crate) encoder: Encoder,
+    /// None: its encoder pushes whole segments.
+    #[serde(default)]
+    pub(crate) low_latency: Option<LowLatency>,
     /// Number of the oldest segment that is kept.
     #[serde(default)]
     pub(crate) kept_from: u64,
@@ -160,12 +164,19 @@ impl Lines {
             return String::new();
         }
         let mut out = String::new();
-        self.write(&mut out, &[], None);
+        self.write(&mut out, &[], None, &[]);
         out
     }
 
-    /// Writes the lines after a segment with these `keys` and this `map`, which are not repeated.
-    pub(crate) fn write(&self, out: &mut String, keys: &[String], map: Option<&String>) {
+    /// Writes the lines after a segment with these `keys` and this `map`, which are not repeated;
+    /// `parts` are the segment's.
+    pub(crate) fn write(
+        &self,
+        out: &mut String,
+        keys: &[String],
+        map: Option<&String>,
+        parts: &[PartRecord],
+    ) {
         let mut line = |line: &str| {
             out.push_str(line);
             out.push('\n');
@@ -179,7 +190,11 @@ impl Lines {
         if self.map.as_ref() != map {
             self.map.iter().for_each(|map| line(map));
         }
-        self.tags.iter().for_each(|tag| line(tag));
+        // What is said of the whole segment stands after its parts, what goes for them before.
+        let of_whole = |tag: &&String| !parts.is_empty() && tag.starts_with("#EXTINF");
+        self.tags.iter().filter(|tag| !of_whole(tag)).for_each(|tag| line(tag));
+        parts.iter().for_each(|part| line(&part.tag()));
+        self.tags.iter().filter(of_whole).for_each(|tag| line(tag));
         line(&self.uri);
     }
 }
@@ -198,6 +213,7 @@ impl RenditionState {
             segments: VecDeque::new(),
             track: Track::default(),
             encoder: Encoder::Main,
+            low_latency: None,
             kept_from: 0,
             journal_lines: 0,
             bytes: 0,
@@ -236,7 +252,7 @@ impl RenditionState {
             out,
             "#EXTM3U\n#EXT-X-VERSION:{}\n#EXT-X-TARGETDURATION:{}\n#EXT-X-MEDIA-SEQUENCE:{}\n\
              #EXT-X-DISCONTINUITY-SEQUENCE:{}\n",
-            header.version.max(3),
+            header.version.max(if self.low_latency.is_some() { 9 } else { 3 }),
             header.target_s.max(1),
             first.object.msn,
             first.discontinuity_sequence
@@ -252,13 +268,26 @@ impl RenditionState {
         if header.i_frames_only {
             out.push_str("#EXT-X-I-FRAMES-ONLY\n");
         }
+        let mut skipped = 0;
+        if let Some(low_latency) = &self.low_latency {
+            low_latency.header(&mut out, self.target());
+            if shown.delta {
+                skipped = self.skippable(skip);
+                writeln!(out, "#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}")
+                    .expect("writing to a string cannot fail");
+            }
+        }
         let (mut keys, mut map): (&[String], _) = (&[], None);
-        for segment in self.segments.iter().skip(skip) {
-            segment.lines.write(&mut out, keys, map);
+        for segment in self.segments.iter().skip(skip + skipped) {
+            let low_latency = self.low_latency.as_ref();
+            let parts = low_latency.map(|it| it.parts(segment.object.msn, self.target()));
+            segment.lines.write(&mut out, keys, map, parts.unwrap_or_default());
             (keys, map) = (&segment.lines.keys, segment.lines.map.as_ref());
         }
         if self.end.is_some() {
             out.push_str("#EXT-X-ENDLIST\n");
+        } else {
+            self.write_live(&mut out, shown);
         }
         Some(out)
     }
@@ -268,12 +297,16 @@ impl RenditionState {
 const WINDOW_TAG: &str = "#EXT-X-SHOAL-WINDOW";
 
 /// How much of a rendition its playlist shows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shown {
     /// The newest segments.
     pub(crate) window: usize,
     /// Whether viewers may go back in all that is kept, and how far that will be: none without end.
     pub(crate) dvr: Option<Option<Duration>>,
+    /// EXT-X-RENDITION-REPORT lines.
+    pub(crate) reports: Vec<String>,
+    /// Whether old segments are left out, for those who have them.
+    pub(crate) delta: bool,
 }
 
 impl Shown {
@@ -352,8 +385,9 @@ mod tests {
     #[test]
     fn keys_and_maps_are_repeated_only_when_they_change() {
         let mut rendition = RenditionState::new(RenditionId(0), "i.m3u8", Epoch(1));
-        let render =
-            |rendition: &RenditionState, window| rendition.render(&Shown { window, dvr: None });
+        let render = |rendition: &RenditionState, window| {
+            rendition.render(&Shown { window, ..Shown::default() })
+        };
         assert_eq!(render(&rendition, 3), None);
         for (msn, key, discontinuity, sequence) in
             [(0, "#A", false, 0), (1, "#A", true, 0), (2, "#B", false, 1)]

@@ -3,10 +3,12 @@
 //! Rule: one writer at a time, and the writer alone changes numbers and files. It knows neither
 //! HTTP nor viewers; news for the tracker go into a bounded queue.
 
+use super::cmaf::{CutPart, Cutter};
 use super::encoder_playlist::{self, EncoderPlaylist, Entry, Piece, Place, PlaylistError};
 use super::encoders::{Encoder, Heard, keep_newest};
 use super::keys::Keys;
 use super::object::Cache;
+use super::parts::Bodies;
 use super::publish::{NewSegment, PublishError};
 use super::state::{Lines, StreamState};
 use super::track::{Step, Verdict};
@@ -22,7 +24,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Most master playlists in a stream: one per way of grouping its renditions, with room.
 const MASTERS_MAX: usize = 16;
@@ -38,6 +40,9 @@ pub(crate) struct Stream {
     pub(super) limits: Limits,
     pub(super) writer: tokio::sync::Mutex<Writer>,
     uploads: Mutex<Uploads>,
+    bodies: Mutex<Bodies>,
+    /// Counts changes of what is seen.
+    pub(super) changed: watch::Sender<u64>,
     view: RwLock<View>,
     news: mpsc::Sender<News>,
 }
@@ -155,11 +160,27 @@ pub(crate) enum PushError {
 pub(crate) struct Incoming {
     stream: Arc<Stream>,
     name: String,
+    /// Its parts are published while it comes.
+    cut: Option<(u64, Cutter)>,
 }
 
 impl Drop for Incoming {
     fn drop(&mut self) {
         self.stream.uploads().end(&self.name);
+        if let Some((body, _)) = self.cut {
+            self.stream.bodies().end(body);
+        }
+    }
+}
+
+impl Incoming {
+    /// More of the body came.
+    pub(crate) async fn feed(&mut self, data: &[u8]) {
+        let Some((body, cutter)) = &mut self.cut else { return };
+        let (body, parts) = (*body, cutter.push(data));
+        if let Err(error) = self.stream.add_parts(body, parts).await {
+            tracing::warn!(stream = %self.stream.name, %error, "cannot publish a part");
+        }
     }
 }
 
@@ -175,7 +196,8 @@ impl Stream {
         let (writer, view) = loaded;
         let uploads = Mutex::new(Uploads::new(limits.uploads_bytes_max));
         let (writer, view) = (tokio::sync::Mutex::new(writer), RwLock::new(view));
-        Self { name, key, dir, signer, limits, writer, uploads, view, news }
+        let (bodies, changed) = (Mutex::default(), watch::Sender::new(0));
+        Self { name, key, dir, signer, limits, writer, uploads, bodies, changed, view, news }
     }
 
     pub(super) fn objects_dir(&self) -> PathBuf {
@@ -204,6 +226,15 @@ impl Stream {
         self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn bodies(&self) -> MutexGuard<'_, Bodies> {
+        self.bodies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes whenever what is seen of the stream does.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
     pub(crate) fn view(&self) -> RwLockReadGuard<'_, View> {
         self.view.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -225,15 +256,31 @@ impl Stream {
     /// A body for `name` begins to come.
     pub(crate) fn begin_upload(self: &Arc<Self>, name: &str) -> Incoming {
         self.uploads().begin(name);
-        Incoming { stream: Arc::clone(self), name: name.to_owned() }
+        let cut = self.bodies().begin(name);
+        Incoming { stream: Arc::clone(self), name: name.to_owned(), cut }
+    }
+
+    /// These parts of a body have come.
+    async fn add_parts(&self, body: u64, parts: Vec<CutPart>) -> Result<(), PushError> {
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let index = self.bodies().add(body, parts);
+        let Some(index) = index else { return Ok(()) };
+        let mut writer = self.writer.lock().await;
+        self.settle_parts(&mut writer, index).await
     }
 
     /// The body of `incoming` is complete.
     pub(crate) async fn uploaded(
         &self,
-        incoming: Incoming,
+        mut incoming: Incoming,
         bytes: Bytes,
     ) -> Result<Taken, PushError> {
+        if let Some((body, cutter)) = incoming.cut.take() {
+            self.bodies().complete(body);
+            self.add_parts(body, cutter.finish().into_iter().collect()).await?;
+        }
         let name = incoming.name.clone();
         let hash = blake3::hash(&bytes);
         self.uploads().insert(&name, bytes, hash, Instant::now());
@@ -297,6 +344,7 @@ impl Stream {
     }
 
     async fn restart(&self, writer: &mut Writer, index: usize) -> Result<(), PushError> {
+        self.seal(writer, index).await?;
         let epoch = writer.state.restart(index);
         self.save(writer, true).await.map_err(PublishError::from)?;
         tracing::info!(stream = %self.name, rendition = index, epoch = epoch.0, "the encoder began anew");
@@ -341,6 +389,7 @@ impl Stream {
     pub(crate) async fn settle(&self) -> Result<(), PushError> {
         // A writer that is busy settles by itself.
         let Ok(mut writer) = self.writer.try_lock() else { return Ok(()) };
+        self.seal_broken(&mut writer).await?;
         if writer.state.renditions.iter().any(|rendition| rendition.track.is_waiting()) {
             self.settle_locked(&mut writer).await?;
         }
@@ -360,6 +409,7 @@ impl Stream {
                     }
                     Step::End => {
                         if writer.state.renditions[index].end.is_none() {
+                            self.seal(writer, index).await?;
                             self.publish_end(writer, index).await?;
                         }
                         writer.state.renditions[index].track.end_published();
@@ -367,6 +417,7 @@ impl Stream {
                     Step::Wait => break,
                 }
             }
+            self.settle_parts(writer, index).await?;
         }
         Ok(())
     }
@@ -383,6 +434,10 @@ impl Stream {
             self.uploads().piece(&entry.piece)
         };
         let Some((bytes, hash)) = upload else { return Ok(()) };
+        if self.seal_other(writer, index, (&entry, &bytes)).await? {
+            // It is another number's now, and discontinuous: once more from the top.
+            return Ok(());
+        }
         let map = match entry.map.as_ref().filter(|_| !entry.gap) {
             Some(tag) => match self.init_section(writer, index, &tag.piece).await? {
                 Some(file) => Some(tag.with_uri(&file)),
@@ -395,15 +450,18 @@ impl Stream {
             },
             None => None,
         };
+        let pieces = self.learn(writer, index, (&entry, &bytes)).await?;
         let Entry { piece, duration, discontinuity, keys, mut tags, gap, .. } = entry;
         if gap {
             tags.push("#EXT-X-GAP".into());
         }
         let lines = Lines { discontinuity, keys, map, tags, uri: String::new() };
         let name = piece.name.clone();
-        let segment = NewSegment { bytes, hash, name, duration, lines, gap };
+        let named = true;
+        let segment = NewSegment { bytes, hash, name, duration, lines, gap, named, pieces };
         match self.publish(writer, index, segment).await {
             Ok(_) => {
+                self.body_published(index, &piece.name);
                 self.uploads().used(&piece, &hash, Instant::now());
                 Ok(())
             }
@@ -415,6 +473,29 @@ impl Stream {
                 Ok(())
             }
         }
+    }
+
+    /// Learns how the encoder pushes from what it pushed; into how many parts it would be cut.
+    async fn learn(
+        &self,
+        writer: &mut Writer,
+        index: usize,
+        (entry, bytes): (&Entry, &[u8]),
+    ) -> Result<usize, PushError> {
+        let Some(map) = &entry.map else { return Ok(1) };
+        let took = self.uploads().peek(&entry.piece.name).map(|upload| upload.took);
+        let Some(file) = self.init_section(writer, index, &map.piece).await? else { return Ok(1) };
+        let object = self.view().objects.get(&file).cloned();
+        let cached = object.as_ref().and_then(|object| object.cached());
+        let init = match (cached, object) {
+            (Some(init), _) => init,
+            (None, Some(object)) => {
+                tokio::fs::read(&object.at.path).await.map_err(PublishError::from)?.into()
+            }
+            (None, None) => return Ok(1),
+        };
+        let body = (bytes, took.unwrap_or_default());
+        Ok(self.learn_body(writer, index, (entry, &init), body))
     }
 
     async fn init_section(

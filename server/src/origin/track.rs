@@ -178,6 +178,11 @@ impl Track {
         self.discontinuity_due = true;
     }
 
+    /// Whether the next segment does not go on where the last one stopped.
+    pub(crate) fn is_discontinuous(&self) -> bool {
+        self.discontinuity_due
+    }
+
     /// The end of the stream is published.
     pub(crate) fn end_published(&mut self) {
         self.ended = false;

@@ -17,7 +17,8 @@ pub(crate) struct Uploads {
     by_name: HashMap<String, Upload>,
     /// Names from the oldest to the newest; a name that was replaced or taken stands here in vain.
     order: VecDeque<(String, Instant)>,
-    coming: HashMap<String, usize>,
+    /// How many, and since when.
+    coming: HashMap<String, (usize, Instant)>,
     bytes: usize,
     bytes_max: usize,
 }
@@ -27,6 +28,8 @@ pub(crate) struct Uploads {
 pub(crate) struct Upload {
     pub(crate) bytes: Bytes,
     pub(crate) hash: blake3::Hash,
+    /// How long the body took to come.
+    pub(crate) took: Duration,
     at: Instant,
 }
 
@@ -43,12 +46,12 @@ impl Uploads {
 
     /// The body of `name` begins to come.
     pub(crate) fn begin(&mut self, name: &str) {
-        *self.coming.entry(name.to_owned()).or_default() += 1;
+        self.coming.entry(name.to_owned()).or_insert_with(|| (0, Instant::now())).0 += 1;
     }
 
     /// The body of `name` came or failed.
     pub(crate) fn end(&mut self, name: &str) {
-        if let Some(count) = self.coming.get_mut(name) {
+        if let Some((count, _)) = self.coming.get_mut(name) {
             *count -= 1;
             if *count == 0 {
                 self.coming.remove(name);
@@ -65,7 +68,9 @@ impl Uploads {
     pub(crate) fn insert(&mut self, name: &str, bytes: Bytes, hash: blake3::Hash, now: Instant) {
         self.remove(name);
         self.bytes += bytes.len();
-        self.by_name.insert(name.to_owned(), Upload { bytes, hash, at: now });
+        let began = self.coming.get(name).map_or(now, |(_, began)| *began);
+        let took = now.saturating_duration_since(began);
+        self.by_name.insert(name.to_owned(), Upload { bytes, hash, took, at: now });
         self.order.push_back((name.to_owned(), now));
         self.expire(now);
     }

@@ -3,12 +3,13 @@
 //! Rule: a playlist here names only objects that are here too. Readers hold its lock for a look-up
 //! and never across an await.
 
+use super::low_latency::Progress;
 use super::object::{StoredObject, Traffic, etag};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use shoal_wire::tracker_message::RenditionInfo;
-use shoal_wire::{ObjectId, SignedDigest};
+use shoal_wire::{ObjectId, Part, SignedDigest};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::Write;
 use std::sync::{Arc, OnceLock};
@@ -43,6 +44,10 @@ pub(crate) struct Playlist {
     pub(crate) etag: String,
     /// Seconds that a cache may keep it: half a segment.
     pub(crate) max_age_s: u64,
+    /// The same without old segments, for clients that have those.
+    pub(crate) delta: Option<Arc<Self>>,
+    /// How far it has come, if it has low-latency parts.
+    pub(crate) progress: Option<Progress>,
     /// Made when somebody asks for it.
     gzipped: Arc<OnceLock<Bytes>>,
 }
@@ -61,7 +66,15 @@ impl Playlist {
     pub(crate) fn new(text: String, target_s: u64) -> Self {
         let etag = etag(&blake3::hash(text.as_bytes()).to_hex());
         let gzipped = Arc::default();
-        Self { text: text.into(), etag, max_age_s: target_s / 2, gzipped }
+        let (delta, progress) = (None, None);
+        Self { text: text.into(), etag, max_age_s: target_s / 2, delta, progress, gzipped }
+    }
+
+    /// A playlist with low-latency parts: caches keep it for a second.
+    pub(crate) fn low_latency(text: String, delta: Option<String>, progress: Progress) -> Self {
+        let delta = delta.map(|text| Arc::new(Self { max_age_s: 1, ..Self::new(text, 1) }));
+        let progress = Some(progress);
+        Self { max_age_s: 1, delta, progress, ..Self::new(text, 1) }
     }
 
     /// The text as gzip (RFC 1952), unless it is too short to be worth it.
@@ -89,11 +102,13 @@ impl View {
         }
     }
 
-    /// Takes in a digest; of each rendition the newest `keep` stay.
+    /// Takes in a digest; of each rendition's segments the newest `keep` stay, and of their parts
+    /// those whose objects do.
     pub(crate) fn add_digest(&mut self, digest: &Arc<SignedDigest>, keep: usize) {
         let id = digest.object;
         self.digests.insert(id, Arc::clone(digest));
-        let of_rendition = |digest: &&ObjectId| digest.rendition == id.rendition;
+        let of_rendition =
+            |digest: &&ObjectId| digest.rendition == id.rendition && digest.part == Part::WHOLE;
         let excess = self.digests.keys().filter(of_rendition).count().saturating_sub(keep);
         let oldest: Vec<_> =
             self.digests.keys().filter(of_rendition).take(excess).copied().collect();

@@ -274,7 +274,7 @@ impl Work<'_> {
         let fits = bytes.len() <= shoal_wire::OBJECT_BYTES_MAX as usize;
         let shared = self.shared && fits && !record.gap && is_shared(&record.file);
         let digest = if shared {
-            let digest = describe(&self.stream.name, &self.rendition, &record, &bytes);
+            let digest = describe(&self.stream.name, &self.rendition, &record, &bytes, 1);
             let signed = self.stream.signer.sign(digest).map_err(PublishError::from)?;
             let path = self.stream.digest_path(id);
             let failed = |error| VodError::Io { path: path.clone(), error };

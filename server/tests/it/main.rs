@@ -10,6 +10,7 @@ mod epochs;
 mod ffmpeg;
 mod formats;
 mod harness;
+mod low_latency;
 mod operator;
 mod pages;
 mod playback;
