@@ -314,6 +314,10 @@ impl Stream {
                 return self.push_master(writer, shown, text).await;
             }
         };
+        if playlist.target_s == 0 && playlist.entries.is_empty() {
+            // The head of a master playlist: ffmpeg pushes it before it knows any variant.
+            return Ok(());
+        }
         let index = self.rendition(&mut writer, shown).await?;
         let now = Instant::now();
         if writer.state.renditions[index].encoder != encoder {

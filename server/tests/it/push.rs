@@ -123,6 +123,15 @@ async fn an_encoder_that_exits_without_reading_its_answers_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_playlist_that_names_nothing_yet_makes_no_rendition() {
+    let fixture = Fixture::new().await;
+    assert_eq!(fixture.push("master.m3u8", "#EXTM3U\n#EXT-X-VERSION:7\n").await, 201);
+    assert_eq!(fixture.push("manifest.mpd", "<MPD/>").await, 204);
+    fixture.push_segment(0, b"zero").await;
+    assert_eq!(uris(&fixture.playlist().await), ["0-1-0.ts"]);
+}
+
+#[tokio::test]
 async fn an_upload_that_breaks_off_is_no_segment() {
     let fixture = Fixture::new().await;
     fixture.push_segment(0, b"zero").await;
