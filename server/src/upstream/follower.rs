@@ -251,7 +251,8 @@ impl Follower {
         lines.discontinuity = entry.discontinuities > 0;
         let hash = blake3::hash(&fetched.bytes);
         let (bytes, duration) = (fetched.bytes, entry.duration);
-        let segment = NewSegment { bytes, hash, name, duration, lines, gap: false };
+        let segment =
+            NewSegment { bytes, hash, name, duration, lines, gap: false, named: false, pieces: 1 };
         let header = Header {
             version: media.version,
             target_s: media.target_s,
