@@ -15,9 +15,13 @@ const PLAYLIST: &str = "/live/cam/media_0.m3u8";
 
 /// ffmpeg as it streams CMAF in real time.
 fn encoder(fixture: &Fixture, seconds: u32) -> Child {
+    encoder_of(fixture, "testsrc2", seconds)
+}
+
+fn encoder_of(fixture: &Fixture, source: &str, seconds: u32) -> Child {
     let url = fixture.url("/publish/key1/cam/manifest.mpd");
     let args = format!(
-        "-nostdin -v error -re -f lavfi -i testsrc2=size=160x120:rate=20 -t {seconds} -c:v libx264 \
+        "-nostdin -v error -re -f lavfi -i {source}=size=160x120:rate=20 -t {seconds} -c:v libx264 \
          -preset ultrafast -tune zerolatency -g 20 -sc_threshold 0 -f dash -streaming 1 -ldash 1 \
          -hls_playlist 1 -seg_duration 1 -frag_type duration -frag_duration 0.25 -window_size 5 \
          -method PUT -http_persistent 1 {url}"
@@ -171,7 +175,7 @@ async fn an_encoder_that_dies_leaves_what_was_shown_and_nobody_waiting() {
     assert_eq!(late.status(), 503);
     assert!(begin.elapsed() >= Duration::from_millis(2900), "three target durations");
     // Another life of the encoder is another epoch, behind a discontinuity.
-    let _second = encoder(&fixture, 60);
+    let _second = encoder_of(&fixture, "mandelbrot", 60);
     let media = until(|| async {
         let media = parsed(&fixture.text(PLAYLIST).await);
         let begun = media.entries.iter().any(|entry| entry.discontinuities > 0);
