@@ -21,16 +21,29 @@ const START_SEGMENTS: f64 = 3.0;
 const PEAK_S: f64 = 5.0;
 
 /// The viewers as the oracles take them.
-fn audience(settings: &Settings, instance: &Instance) -> Vec<oracle::Viewer> {
-    let viewer = |drawn: &crate::instance::Viewer| oracle::Viewer {
-        join_s: drawn.join_s,
-        leave_s: drawn.leave_s,
-        upload_mbps: drawn.upload_mbps,
-        class: drawn.class,
-        rendition: drawn.rendition,
-        rate_mbps: rate_of(settings, drawn.rendition),
-    };
-    instance.viewers.iter().map(viewer).collect()
+///
+/// One that changes rendition counts as leaving one swarm for another at that moment.
+fn audience(settings: &Settings, instance: &Instance, outcome: &Outcome) -> Vec<oracle::Viewer> {
+    let mut stays = Vec::with_capacity(instance.viewers.len());
+    for (index, drawn) in (0u32..).zip(&instance.viewers) {
+        let mut stay = oracle::Viewer {
+            join_s: drawn.join_s,
+            leave_s: drawn.leave_s,
+            upload_mbps: drawn.upload_mbps,
+            class: drawn.class,
+            rendition: drawn.rendition,
+            rate_mbps: rate_of(settings, drawn.rendition),
+        };
+        for (_, at_s, rendition) in outcome.tally.switches.iter().filter(|s| s.0 == index) {
+            let mut next = stay;
+            (stay.leave_s, next.join_s) = (*at_s, *at_s);
+            next.rendition = *rendition;
+            next.rate_mbps = rate_of(settings, *rendition);
+            stays.push(std::mem::replace(&mut stay, next));
+        }
+        stays.push(stay);
+    }
+    stays
 }
 
 /// What a world and its twin, if there is one, came to.
@@ -106,7 +119,8 @@ impl Measured<'_> {
         if s.vod {
             return self.title().offload_max();
         }
-        window::over(&audience(s, self.instance), s.warmup_s, s.duration_s).offload_max()
+        window::over(&audience(s, self.instance, self.outcome), s.warmup_s, s.duration_s)
+            .offload_max()
     }
 
     /// What was watched of a finished title, and by whom.
@@ -135,7 +149,8 @@ impl Measured<'_> {
 
     fn mean_viewers(&self) -> f64 {
         let s = self.settings;
-        let bound = window::over(&audience(s, self.instance), s.warmup_s, s.duration_s);
+        let bound =
+            window::over(&audience(s, self.instance, self.outcome), s.warmup_s, s.duration_s);
         bound.demand_mbit / (s.duration_s - s.warmup_s).max(1e-9) / s.rate
     }
 
@@ -146,7 +161,7 @@ impl Measured<'_> {
         let chunk_s = f64::from(CHUNK_SIZE) * 8.0 / 1e6 / s.rate;
         let idle_s = (s.link_setup_s[0] + s.link_setup_s[1]) / 2.0 + chunk_s;
         let newcomers = Newcomers { startup_s: s.segment_s * START_SEGMENTS, idle_s };
-        let viewers = audience(s, self.instance);
+        let viewers = audience(s, self.instance, self.outcome);
         let curve = crowd::curve(&viewers, newcomers, from_s, s.duration_s, PEAK_S);
         let bound = crowd::peak(&curve).map_or(0.0, |peak| peak.origin_mbps);
         let start = crate::world::START_S;
@@ -286,7 +301,7 @@ impl Measured<'_> {
     fn curves(&self) -> Curves {
         let s = self.settings;
         let mut curves = Curves::default();
-        let viewers = audience(s, self.instance);
+        let viewers = audience(s, self.instance, self.outcome);
         let bounds = window::curve(&viewers, 0.0, s.duration_s, 1.0);
         let seconds = self.outcome.tally.by_second.iter().skip(crate::world::START_S);
         // Whole segments, or egress would be seen to come and go with them.

@@ -15,6 +15,8 @@ pub(crate) struct Tally {
     pub(crate) by_second: Vec<Second>,
     /// Time from publication to the whole segment at a viewer: segment, µs.
     pub(crate) delays: Vec<(u32, u32)>,
+    /// Who changed rendition: viewer, seconds of the world, the new one.
+    pub(crate) switches: Vec<(u32, f64, u16)>,
     pub(crate) links_up: u64,
     pub(crate) links_failed: u64,
     pub(crate) plan_changes: u64,

@@ -227,6 +227,8 @@ impl World<'_> {
         if state.left_rendition.is_none() && other != u64::from(state.rendition) {
             state.left_rendition = Some(state.rendition);
             state.rendition = other as u16;
+            let at_s = (self.now as f64 - START_US as f64) / 1e6;
+            self.tally.switches.push((viewer, at_s, state.rendition));
             let at = self.now + state.server_us * 2;
             self.poll_playlist(viewer, at);
         }
