@@ -195,8 +195,7 @@ pub(crate) fn length(playlist: &Path) -> Result<(f64, f64)> {
     let text = std::fs::read_to_string(playlist)?;
     if let Some(first) = text.lines().skip_while(|it| !it.starts_with("#EXT-X-STREAM-INF")).nth(1) {
         let folder = playlist.parent().context("a playlist lies in a folder")?;
-        // The one variable that there is.
-        return length(&folder.join(first.trim().replace("{$part}", "index")));
+        return length(&folder.join(first.trim()));
     }
     let (mut sum, mut longest, mut next) = (0.0, 0.0_f64, 0.0);
     let mut is_gap = false;

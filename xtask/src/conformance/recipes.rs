@@ -257,7 +257,7 @@ pub(crate) fn import(maker: &Maker, into: &Path) -> Result<()> {
     lines.write(&path)?;
     let master = "#EXTM3U\n#EXT-X-VERSION:8\n#EXT-X-DEFINE:NAME=\"part\",VALUE=\"index\"\n\
                   #EXT-X-STREAM-INF:BANDWIDTH=350000,RESOLUTION=320x180,\
-                  CODECS=\"avc1.42c00d,mp4a.40.2\"\n{$part}.m3u8\n";
+                  CODECS=\"avc1.42c00d,mp4a.40.2\"\nindex.m3u8\n";
     Ok(std::fs::write(into.join("master.m3u8"), master)?)
 }
 

@@ -23,7 +23,7 @@ const LIMIT_S: f64 = 60.0;
 /// The same for a live stream.
 const LIVE_LIMIT_S: f64 = 75.0;
 /// What a player's last word of its position may lack, beside a segment: VLC says whole seconds.
-const SLACK_S: f64 = 1.5;
+const SLACK_S: f64 = 1.0;
 /// Segments of a live stream that are there before players begin.
 const LIVE_READY: usize = 5;
 
@@ -181,10 +181,10 @@ pub(crate) async fn play(
     Ok(cells)
 }
 
-/// What it means to have played a recording: all but one segment of it.
+/// What it means to have played a recording: all but one segment of it, as far as players tell.
 fn recorded(playlist: &Path) -> Result<Goal> {
     let (media_s, longest_s) = make::length(playlist)?;
-    let media_s = media_s - longest_s.max(SLACK_S).min(media_s / 2.0);
+    let media_s = media_s - (longest_s + SLACK_S).min(media_s / 2.0);
     Ok(Goal { is_live: false, media_s, limit_s: LIMIT_S })
 }
 
