@@ -255,10 +255,10 @@ pub struct StreamConfig {
     pub name: StreamName,
     /// What an encoder must show.
     pub ingest_key: IngestKey,
-    /// How far back its viewers may go, if not as [origin] has it.
+    /// How far back its viewers may go, if not as `[origin]` has it.
     #[serde(default)]
     pub dvr_window: Option<OptionalDvr>,
-    /// Disk for it, if not as [origin] has it.
+    /// Disk for it, if not as `[origin]` has it.
     #[serde(default)]
     pub dvr_bytes_max: Option<Bytes>,
     /// Who brings low-latency parts to viewers.
