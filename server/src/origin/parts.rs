@@ -161,8 +161,45 @@ impl Stream {
                 part.map(|part| (body.id, body.name.clone(), part))
             };
             let Some((id, name, part)) = next else { return Ok(()) };
-            self.publish_part(writer, index, (id, name), part).await?;
+            if let Err(error) = self.publish_part(writer, index, (id, name), part).await {
+                // What comes after a missing part is none: what was shown is sealed.
+                self.bodies().forget(id);
+                return Err(error.into());
+            }
         }
+    }
+
+    /// The next part of rendition `index` is `part`, of this body: what is to be known after a crash
+    /// is on the disk with it, before any digest says so.
+    async fn begin_part(
+        &self,
+        writer: &mut Writer,
+        index: usize,
+        (body, name): (u64, &str),
+        part: &CutPart,
+    ) -> Result<(), PublishError> {
+        let rendition = &mut writer.state.renditions[index];
+        let Some(low_latency) = &mut rendition.low_latency else { return Ok(()) };
+        let discontinuity = rendition.track.is_discontinuous();
+        let (name, parts) = (name.to_owned(), Vec::new());
+        low_latency.live.get_or_insert(Live { body, name, discontinuity, parts });
+        let before = (low_latency.shown_msn, low_latency.part_target);
+        low_latency.shown_msn = Some(rendition.counters.next_msn);
+        if part.duration > low_latency.part_target {
+            tracing::warn!(stream = %self.name, rendition = index, was = ?low_latency.part_target,
+                is = ?part.duration, "the encoder's fragments have become longer");
+            low_latency.part_target = part.duration;
+        }
+        if before == (low_latency.shown_msn, low_latency.part_target) {
+            return Ok(());
+        }
+        let saved = self.save(writer, false).await;
+        if saved.is_err()
+            && let Some(low_latency) = &mut writer.state.renditions[index].low_latency
+        {
+            (low_latency.shown_msn, low_latency.part_target) = before;
+        }
+        Ok(saved?)
     }
 
     async fn publish_part(
@@ -172,31 +209,18 @@ impl Stream {
         (body, name): (u64, String),
         part: CutPart,
     ) -> Result<(), PublishError> {
+        self.begin_part(writer, index, (body, &name), &part).await?;
         let shares = self.limits.parts == Parts::Share && !writer.is_subtitles(index);
         let rendition = &mut writer.state.renditions[index];
-        let Some(low_latency) = &mut rendition.low_latency else { return Ok(()) };
+        let live = rendition.low_latency.as_ref().and_then(|it| it.live.as_ref());
+        let Some(live) = live else { return Ok(()) };
         let msn = rendition.counters.next_msn;
-        let before = (low_latency.shown_msn, low_latency.part_target);
-        low_latency.shown_msn = Some(msn);
-        if part.duration > low_latency.part_target {
-            tracing::warn!(stream = %self.name, rendition = index, was = ?low_latency.part_target,
-                is = ?part.duration, "the encoder's fragments have become longer");
-            low_latency.part_target = part.duration;
+        let number = u16::try_from(live.parts.len()).map_or(Part::WHOLE, Part);
+        if number == Part::WHOLE {
+            return Ok(());
         }
-        if before != (low_latency.shown_msn, low_latency.part_target) {
-            // Before any digest says so: after a crash, the number begins anew in another epoch.
-            self.save(writer, false).await?;
-        }
-        let rendition = &mut writer.state.renditions[index];
-        let Some(low_latency) = &mut rendition.low_latency else { return Ok(()) };
-        let discontinuity = rendition.track.is_discontinuous();
-        let live = low_latency.live.get_or_insert_with(|| {
-            let name = name.clone();
-            Live { body, name, discontinuity, parts: Vec::new() }
-        });
-        let Ok(number) = u16::try_from(live.parts.len()) else { return Ok(()) };
         let segment = ObjectId::segment(rendition.id, rendition.epoch, msn);
-        let id = ObjectId { part: Part(number), ..segment };
+        let id = ObjectId { part: number, ..segment };
         let file = format!("{}.{}", id.file_stem(), extension(&name).unwrap_or("bin"));
         let CutPart { bytes, duration, independent } = part;
         let tags = vec![part_tag(&file, duration, independent)];
@@ -257,6 +281,10 @@ impl Stream {
         let Some(low_latency) = &mut rendition.low_latency else { return Ok(()) };
         let Some(live) = &low_latency.live else { return Ok(()) };
         self.bodies().forget(live.body);
+        if live.parts.is_empty() {
+            low_latency.live = None;
+            return Ok(());
+        }
         let (bytes, duration, name) = (live.bytes(), live.duration(), live.name.clone());
         tracing::warn!(stream = %self.name, rendition = index, name, ?duration, "a segment ended \
             early: what was shown of it stays");
