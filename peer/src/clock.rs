@@ -7,12 +7,45 @@
 
 use alloc::vec::Vec;
 use core::time::Duration;
-use shoal_wire::{Instant, RenditionId};
+use shoal_wire::{Instant, ObjectId, Part, RenditionId};
 
 /// Players followed per rendition; the one silent for longest makes room for a new one.
 const PLAYERS_MAX: usize = 8;
 /// A player silent for longer has gone.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// What a player asks for: a segment, or one part after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    msn: u64,
+    part: Part,
+}
+
+impl Place {
+    pub(crate) const fn of(object: &ObjectId) -> Self {
+        Self { msn: object.msn, part: object.part }
+    }
+
+    /// Whether a player asks for this after `before`. How many parts a segment has is not known: its
+    /// next one's first may follow each of them.
+    fn follows(self, before: Self) -> bool {
+        let begins = self.part == Part::WHOLE || self.part == Part(0);
+        let next_part = before.part != Part::WHOLE && self.part.0 == before.part.0 + 1;
+        (self.msn == before.msn + 1 && begins) || (self.msn == before.msn && next_part)
+    }
+
+    /// How many objects come between `before` and this, at least.
+    fn ahead(self, before: Self) -> Option<u32> {
+        let part =
+            |place: Self| if place.part == Part::WHOLE { 0 } else { u64::from(place.part.0) };
+        let ahead = match self.msn.checked_sub(before.msn)? {
+            0 if before.part == Part::WHOLE => return None,
+            0 => part(self).checked_sub(part(before) + 1)?,
+            segments => segments - 1 + part(self),
+        };
+        u32::try_from(ahead).ok()
+    }
+}
 
 /// The players of one rendition.
 #[derive(Debug, Default)]
@@ -24,11 +57,11 @@ pub(crate) struct Clocks {
 struct Player {
     /// When the first byte since the last seek was handed over.
     anchor: Option<Instant>,
-    /// Media asked for since, without the newest segment.
+    /// Media asked for since, without the newest segment or part.
     before: Duration,
-    /// Duration of the newest segment asked for.
+    /// Duration of the newest one asked for.
     newest_len: Duration,
-    newest_msn: u64,
+    newest: Place,
     seen: Instant,
     /// The rendition that it seems to have left for this one.
     left: Option<RenditionId>,
@@ -53,21 +86,21 @@ pub(crate) enum Need {
 }
 
 impl Clocks {
-    /// A player asks for segment `msn` of duration `len`; one that is new here may have
+    /// A player asks for `place` of duration `len`; one that is new here may have
     /// `inherited` a buffer.
     pub(crate) fn request(
         &mut self,
-        msn: u64,
+        place: Place,
         len: Duration,
         inherited: Option<Inherited>,
         now: Instant,
     ) -> Need {
-        self.forget_jumpers(msn, len, now);
-        if let Some(player) = self.known(msn) {
+        self.forget_jumpers(place, len, now);
+        if let Some(player) = self.known(place) {
             player.seen = now;
-            if player.newest_msn != msn {
+            if player.newest != place {
                 player.before += player.newest_len;
-                player.newest_msn = msn;
+                player.newest = place;
             }
             player.newest_len = len;
             return player.need(now);
@@ -76,20 +109,20 @@ impl Clocks {
             anchor: inherited.map(|i| i.needed_at),
             before: Duration::ZERO,
             newest_len: len,
-            newest_msn: msn,
+            newest: place,
             seen: now,
             left: inherited.map(|i| i.from),
         });
         inherited.map_or(Need::Start, |i| Need::At(i.needed_at))
     }
 
-    /// Whether a player here asks for segment `msn` next, or did last.
-    pub(crate) fn knows(&self, msn: u64) -> bool {
-        self.players.iter().any(|p| p.newest_msn == msn || p.newest_msn + 1 == msn)
+    /// Whether a player here asks for `place` next, or did last.
+    pub(crate) fn knows(&self, place: Place) -> bool {
+        self.players.iter().any(|p| p.newest == place || place.follows(p.newest))
     }
 
-    fn known(&mut self, msn: u64) -> Option<&mut Player> {
-        self.players.iter_mut().find(|p| p.newest_msn == msn || p.newest_msn + 1 == msn)
+    fn known(&mut self, place: Place) -> Option<&mut Player> {
+        self.players.iter_mut().find(|p| p.newest == place || place.follows(p.newest))
     }
 
     fn follow(&mut self, player: Player) {
@@ -102,23 +135,28 @@ impl Clocks {
         self.players.push(player);
     }
 
-    /// When a player of this rendition would need segment `msn`, if it is the next that it asks
+    /// When a player of this rendition would need `place`, if it is the next that it asks
     /// for, or the last again, in another rendition.
-    pub(crate) fn hand_down(&self, msn: u64, now: Instant) -> Option<Instant> {
+    pub(crate) fn hand_down(&self, place: Place, now: Instant) -> Option<Instant> {
         let needed = |p: &Player| {
-            let asked = p.newest_msn == msn && now - p.seen < SILENCE_MAX;
+            let asked = p.newest == place && now - p.seen < SILENCE_MAX;
             let at = if asked { p.anchor? + p.before } else { p.end(now)? };
-            (asked || p.newest_msn + 1 == msn).then_some(at.max(now))
+            (asked || place.follows(p.newest)).then_some(at.max(now))
         };
         self.players.iter().filter(|p| now - p.seen < SILENCE_MAX).filter_map(needed).min()
     }
 
-    /// The players of `rendition` go on there with segment `msn`: who seemed to have left it for
+    /// The players of `rendition` go on there with `place`: who seemed to have left it for
     /// this rendition is another player and has buffered nothing. True if there was any.
-    pub(crate) fn disinherit(&mut self, rendition: RenditionId, msn: u64, now: Instant) -> bool {
+    pub(crate) fn disinherit(
+        &mut self,
+        rendition: RenditionId,
+        place: Place,
+        now: Instant,
+    ) -> bool {
         let mut any = false;
         for player in &mut self.players {
-            if player.left == Some(rendition) && player.newest_msn <= msn {
+            if player.left == Some(rendition) && player.newest <= place {
                 player.left = None;
                 player.anchor = Some(now.saturating_sub(player.before));
                 any = true;
@@ -129,19 +167,19 @@ impl Clocks {
 
     /// One that asked for something else since, and not here for longer than a player that plays on
     /// would, jumped away and comes back: what it had then is gone.
-    fn forget_jumpers(&mut self, msn: u64, len: Duration, now: Instant) {
+    fn forget_jumpers(&mut self, place: Place, len: Duration, now: Instant) {
         let Some(latest) = self.players.iter().map(|p| p.seen).max() else { return };
         self.players.retain(|p| {
-            let is_here = p.newest_msn == msn || p.newest_msn + 1 == msn;
+            let is_here = p.newest == place || place.follows(p.newest);
             !is_here || p.seen == latest || now - p.seen <= len * 2
         });
     }
 
-    /// The first bytes of segment `msn` are handed over. True if a player begins with them.
-    pub(crate) fn handed(&mut self, msn: u64, now: Instant) -> bool {
+    /// The first bytes of `place` are handed over. True if a player begins with them.
+    pub(crate) fn handed(&mut self, place: Place, now: Instant) -> bool {
         let mut began = false;
         for player in &mut self.players {
-            if player.newest_msn == msn && player.anchor.is_none() {
+            if player.newest == place && player.anchor.is_none() {
                 player.anchor = Some(now);
                 began = true;
             }
@@ -149,39 +187,38 @@ impl Clocks {
         began
     }
 
-    /// The player that asks for segment `msn` next, or did last, needs it at `at`.
-    pub(crate) fn playhead(&mut self, msn: u64, at: Instant, len: Duration, now: Instant) {
-        let Some(player) = self.known(msn) else {
+    /// The player that asks for `place` next, or did last, needs it at `at`.
+    pub(crate) fn playhead(&mut self, place: Place, at: Instant, len: Duration, now: Instant) {
+        let Some(player) = self.known(place) else {
             let anchor = Some(at);
-            let (before, newest_len, newest_msn) = (Duration::ZERO, len, msn);
-            self.follow(Player { anchor, before, newest_len, newest_msn, seen: now, left: None });
+            let (before, newest_len, newest) = (Duration::ZERO, len, place);
+            self.follow(Player { anchor, before, newest_len, newest, seen: now, left: None });
             return;
         };
         // Counted anew from here; the clock knows nothing before its epoch.
-        let back = if player.newest_msn == msn { Duration::ZERO } else { player.newest_len };
+        let back = if player.newest == place { Duration::ZERO } else { player.newest_len };
         let anchor = at.saturating_sub(back);
         player.anchor = Some(anchor);
         player.before = Duration::ZERO;
         player.left = None;
-        if player.newest_msn != msn {
+        if player.newest != place {
             player.newest_len = at - anchor;
         }
     }
 
-    /// When the player that asked for segment `msn` last needs it.
-    pub(crate) fn asked(&self, msn: u64) -> Option<Instant> {
-        let player = self.players.iter().find(|p| p.newest_msn == msn)?;
+    /// When the player that asked for `place` last needs it.
+    pub(crate) fn asked(&self, place: Place) -> Option<Instant> {
+        let player = self.players.iter().find(|p| p.newest == place)?;
         Some(player.anchor? + player.before)
     }
 
-    /// When the earliest player will need segment `msn`, which it has not asked for yet, if
+    /// When the earliest player will need `place`, which it has not asked for yet, if
     /// segments last `len`.
-    pub(crate) fn expected(&self, msn: u64, len: Duration, now: Instant) -> Option<Instant> {
-        let ahead = |p: &Player| u32::try_from(msn.checked_sub(p.newest_msn + 1)?).ok();
+    pub(crate) fn expected(&self, place: Place, len: Duration, now: Instant) -> Option<Instant> {
         self.players
             .iter()
             .filter(|p| now - p.seen < SILENCE_MAX)
-            .filter_map(|p| Some(p.end(now)? + len.saturating_mul(ahead(p)?)))
+            .filter_map(|p| Some(p.end(now)? + len.saturating_mul(place.ahead(p.newest)?)))
             .min()
     }
 
@@ -228,93 +265,123 @@ mod tests {
         Instant::from_micros(seconds * 1_000_000)
     }
 
+    fn whole(msn: u64) -> Place {
+        Place { msn, part: Part::WHOLE }
+    }
+
+    #[test]
+    fn parts_are_counted_one_by_one() {
+        let part = |msn, part| Place { msn, part: Part(part) };
+        let (len, ms) = (Duration::from_millis(500), |ms: u64| Instant::from_micros(ms * 1000));
+        let mut clocks = Clocks::default();
+        assert_eq!(clocks.request(part(10, 2), len, None, ms(100)), Need::Start);
+        clocks.handed(part(10, 2), ms(100));
+        assert_eq!(clocks.request(part(10, 3), len, None, ms(200)), Need::At(ms(600)));
+        assert_eq!(clocks.request(part(11, 0), len, None, ms(700)), Need::At(ms(1100)));
+        assert_eq!(clocks.request(part(11, 0), len, None, ms(700)), Need::At(ms(1100)), "a retry");
+        assert_eq!(clocks.expected(part(11, 1), len, ms(700)), Some(ms(1600)));
+        assert_eq!(clocks.expected(part(11, 3), len, ms(700)), Some(ms(2600)));
+        assert_eq!(clocks.expected(part(12, 0), len, ms(700)), Some(ms(1600)), "or early");
+        assert_eq!(clocks.expected(part(10, 3), len, ms(700)), None);
+        assert_eq!(clocks.request(part(13, 1), len, None, ms(800)), Need::Start, "a seek");
+        // The real playhead, said before the request.
+        clocks.playhead(part(11, 1), ms(1900), len, ms(800));
+        assert_eq!(clocks.request(part(11, 1), len, None, ms(800)), Need::At(ms(1900)));
+        assert_eq!(clocks.request(part(11, 2), len, None, ms(800)), Need::At(ms(2400)));
+        // From segments to parts, as a player that comes to the live edge.
+        let mut clocks = Clocks::default();
+        clocks.request(whole(4), LEN, None, at(10));
+        clocks.handed(whole(4), at(10));
+        assert_eq!(clocks.request(part(5, 0), len, None, at(10)), Need::At(at(12)));
+    }
+
     #[test]
     fn deadlines_follow_what_was_handed_over() {
         let mut clocks = Clocks::default();
-        assert_eq!(clocks.request(10, LEN, None, at(100)), Need::Start);
-        clocks.handed(10, at(100));
-        assert_eq!(clocks.request(11, LEN, None, at(100)), Need::At(at(102)));
-        assert_eq!(clocks.request(11, LEN, None, at(101)), Need::At(at(102)), "a retry");
-        assert_eq!(clocks.request(12, LEN, None, at(101)), Need::At(at(104)));
-        assert_eq!(clocks.expected(13, LEN, at(101)), Some(at(106)));
-        assert_eq!(clocks.expected(15, LEN, at(101)), Some(at(110)));
+        assert_eq!(clocks.request(whole(10), LEN, None, at(100)), Need::Start);
+        clocks.handed(whole(10), at(100));
+        assert_eq!(clocks.request(whole(11), LEN, None, at(100)), Need::At(at(102)));
+        assert_eq!(clocks.request(whole(11), LEN, None, at(101)), Need::At(at(102)), "a retry");
+        assert_eq!(clocks.request(whole(12), LEN, None, at(101)), Need::At(at(104)));
+        assert_eq!(clocks.expected(whole(13), LEN, at(101)), Some(at(106)));
+        assert_eq!(clocks.expected(whole(15), LEN, at(101)), Some(at(110)));
         assert_eq!(clocks.buffered(at(101)), Duration::from_secs(5));
-        assert_eq!(clocks.request(40, LEN, None, at(103)), Need::Start, "a seek");
+        assert_eq!(clocks.request(whole(40), LEN, None, at(103)), Need::Start, "a seek");
     }
 
     #[test]
     fn a_pause_moves_the_clock() {
         let mut clocks = Clocks::default();
-        clocks.request(1, LEN, None, at(0));
-        clocks.handed(1, at(0));
-        assert_eq!(clocks.request(2, LEN, None, at(20)), Need::At(at(20)));
-        assert_eq!(clocks.request(3, LEN, None, at(20)), Need::At(at(22)));
+        clocks.request(whole(1), LEN, None, at(0));
+        clocks.handed(whole(1), at(0));
+        assert_eq!(clocks.request(whole(2), LEN, None, at(20)), Need::At(at(20)));
+        assert_eq!(clocks.request(whole(3), LEN, None, at(20)), Need::At(at(22)));
     }
 
     #[test]
     fn who_jumps_back_to_where_it_was_begins_anew() {
         let mut clocks = Clocks::default();
         for msn in 1..=10 {
-            clocks.request(msn, LEN, None, at(0));
-            clocks.handed(msn, at(0));
+            clocks.request(whole(msn), LEN, None, at(0));
+            clocks.handed(whole(msn), at(0));
         }
-        clocks.request(80, LEN, None, at(1));
-        assert_eq!(clocks.request(11, LEN, None, at(4)), Need::At(at(20)), "another player");
-        clocks.request(81, LEN, None, at(5));
-        assert_eq!(clocks.request(12, LEN, None, at(10)), Need::Start);
-        assert_eq!(clocks.request(82, LEN, None, at(11)), Need::Start);
-        clocks.handed(82, at(11));
-        assert_eq!(clocks.request(83, LEN, None, at(30)), Need::At(at(30)), "it paused");
+        clocks.request(whole(80), LEN, None, at(1));
+        assert_eq!(clocks.request(whole(11), LEN, None, at(4)), Need::At(at(20)), "another player");
+        clocks.request(whole(81), LEN, None, at(5));
+        assert_eq!(clocks.request(whole(12), LEN, None, at(10)), Need::Start);
+        assert_eq!(clocks.request(whole(82), LEN, None, at(11)), Need::Start);
+        clocks.handed(whole(82), at(11));
+        assert_eq!(clocks.request(whole(83), LEN, None, at(30)), Need::At(at(30)), "it paused");
     }
 
     #[test]
     fn a_playhead_that_is_seen_is_believed() {
         let mut clocks = Clocks::default();
-        clocks.request(10, LEN, None, at(100));
-        clocks.handed(10, at(100));
+        clocks.request(whole(10), LEN, None, at(100));
+        clocks.handed(whole(10), at(100));
         // It stood for three seconds before it began.
-        clocks.playhead(11, at(105), LEN, at(100));
-        assert_eq!(clocks.request(11, LEN, None, at(101)), Need::At(at(105)));
-        assert_eq!(clocks.asked(11), Some(at(105)));
+        clocks.playhead(whole(11), at(105), LEN, at(100));
+        assert_eq!(clocks.request(whole(11), LEN, None, at(101)), Need::At(at(105)));
+        assert_eq!(clocks.asked(whole(11)), Some(at(105)));
         // It jumped.
-        clocks.playhead(11, at(103), LEN, at(101));
-        assert_eq!(clocks.asked(11), Some(at(103)));
-        assert_eq!(clocks.expected(12, LEN, at(101)), Some(at(105)));
-        assert_eq!(clocks.asked(10), None);
+        clocks.playhead(whole(11), at(103), LEN, at(101));
+        assert_eq!(clocks.asked(whole(11)), Some(at(103)));
+        assert_eq!(clocks.expected(whole(12), LEN, at(101)), Some(at(105)));
+        assert_eq!(clocks.asked(whole(10)), None);
     }
 
     #[test]
     fn a_playhead_is_known_before_the_first_request() {
         let mut clocks = Clocks::default();
-        clocks.playhead(10, at(104), LEN, at(100));
-        assert_eq!(clocks.request(10, LEN, None, at(100)), Need::At(at(104)));
+        clocks.playhead(whole(10), at(104), LEN, at(100));
+        assert_eq!(clocks.request(whole(10), LEN, None, at(100)), Need::At(at(104)));
     }
 
     #[test]
     fn a_buffer_goes_along_to_another_rendition() {
         let (from, mut left, mut entered) = (RenditionId(1), Clocks::default(), Clocks::default());
-        left.request(10, LEN, None, at(100));
-        left.handed(10, at(100));
-        left.request(11, LEN, None, at(100));
-        assert_eq!(left.hand_down(13, at(101)), None, "it does not follow");
-        assert_eq!(left.hand_down(11, at(101)), Some(at(102)), "the last one again");
-        let needed_at = left.hand_down(12, at(101)).expect("the next one");
+        left.request(whole(10), LEN, None, at(100));
+        left.handed(whole(10), at(100));
+        left.request(whole(11), LEN, None, at(100));
+        assert_eq!(left.hand_down(whole(13), at(101)), None, "it does not follow");
+        assert_eq!(left.hand_down(whole(11), at(101)), Some(at(102)), "the last one again");
+        let needed_at = left.hand_down(whole(12), at(101)).expect("the next one");
         assert_eq!(needed_at, at(104));
         let inherited = Some(Inherited { from, needed_at });
-        assert_eq!(entered.request(12, LEN, inherited, at(101)), Need::At(at(104)));
-        entered.handed(12, at(101));
-        assert_eq!(entered.request(13, LEN, None, at(101)), Need::At(at(106)));
-        assert!(!entered.disinherit(RenditionId(2), 14, at(102)));
-        assert!(entered.disinherit(from, 14, at(102)), "the first player goes on");
-        assert_eq!(entered.request(13, LEN, None, at(102)), Need::At(at(102)));
-        assert_eq!(entered.request(14, LEN, None, at(102)), Need::At(at(104)));
+        assert_eq!(entered.request(whole(12), LEN, inherited, at(101)), Need::At(at(104)));
+        entered.handed(whole(12), at(101));
+        assert_eq!(entered.request(whole(13), LEN, None, at(101)), Need::At(at(106)));
+        assert!(!entered.disinherit(RenditionId(2), whole(14), at(102)));
+        assert!(entered.disinherit(from, whole(14), at(102)), "the first player goes on");
+        assert_eq!(entered.request(whole(13), LEN, None, at(102)), Need::At(at(102)));
+        assert_eq!(entered.request(whole(14), LEN, None, at(102)), Need::At(at(104)));
     }
 
     #[test]
     fn players_are_bounded() {
         let mut clocks = Clocks::default();
         for i in 0..100 {
-            clocks.request(i * 10, LEN, None, at(i));
+            clocks.request(whole(i * 10), LEN, None, at(i));
         }
         assert_eq!(clocks.players.len(), PLAYERS_MAX);
     }

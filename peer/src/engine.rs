@@ -112,8 +112,8 @@ impl Engine {
                 self.on_request(id, object, range, duration, now);
             }
             Input::CancelRequest { id } => self.on_cancel_request(id),
-            Input::Playhead { rendition, msn, needed_in } => {
-                self.on_playhead(rendition, msn, now + needed_in, now);
+            Input::Playhead { object, needed_in } => {
+                self.on_playhead(object, now + needed_in, now);
             }
             Input::StopWatching { rendition } => self.on_stop_watching(rendition),
             Input::Share { share, upload_cap } => self.on_share(share, upload_cap, now),

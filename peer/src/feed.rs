@@ -3,7 +3,7 @@
 //! Rule: make before break. The old parent serves up to an object, the new one from it on, and the
 //! border is fixed when the new one has confirmed.
 
-use crate::clock::Clocks;
+use crate::clock::{Clocks, Place};
 use crate::config::Config;
 use crate::demand::Demand;
 use crate::news::News;
@@ -175,7 +175,7 @@ impl Rendition {
 
     /// When the earliest player will need `object`.
     pub(crate) fn expected_need(&self, object: &ObjectId, now: Instant) -> Option<Instant> {
-        self.clocks.expected(object.msn, self.segment_len, now)
+        self.clocks.expected(Place::of(object), self.segment_len, now)
     }
 }
 

@@ -57,11 +57,9 @@ pub enum Input {
     /// Where the player really is, from a shell that can see it: the engine's own guess errs
     /// early. Said before a request and whenever playback paused or jumped.
     Playhead {
-        /// What it plays.
-        rendition: RenditionId,
-        /// A segment that it has asked for, or the one after the newest of those.
-        msn: u64,
-        /// It needs that segment's first byte after this time.
+        /// A segment or part that it has asked for, or the one after the newest of those.
+        object: ObjectId,
+        /// It needs that one's first byte after this time.
         needed_in: Duration,
     },
     /// The last player of a rendition has gone.

@@ -1,6 +1,6 @@
 //! Players' requests: bytes in order, as they come.
 
-use crate::clock::{Inherited, Need};
+use crate::clock::{Inherited, Need, Place};
 use crate::engine::Engine;
 use crate::feed::Rendition;
 use crate::input::{ByteRange, OriginFailure, RequestId};
@@ -72,54 +72,49 @@ impl Engine {
     /// When the player that asks for `object` needs it.
     fn note_need(&mut self, object: ObjectId, told: Option<Duration>, now: Instant) -> Need {
         let known = self.store.object(&object).and_then(|o| o.digest.as_ref()).map(|d| d.duration);
-        let (id, msn) = (object.rendition, object.msn);
-        let inherited = self.inherited(id, msn, now);
+        let (id, place) = (object.rendition, Place::of(&object));
+        let inherited = self.inherited(id, place, now);
         let rendition = self.rendition_mut(id);
         let len = known.or(told).unwrap_or(rendition.segment_len);
-        let goes_on = rendition.clocks.knows(msn);
-        let need = rendition.clocks.request(msn, len, inherited, now);
+        let goes_on = rendition.clocks.knows(place);
+        let need = rendition.clocks.request(place, len, inherited, now);
         if goes_on {
-            self.disinherit_heirs(id, msn, now);
+            self.disinherit_heirs(id, place, now);
         }
         need
     }
 
-    /// What a player that asks for segment `msn` of a rendition brings from another one, if it is
+    /// What a player that asks for `place` of a rendition brings from another one, if it is
     /// new there.
-    fn inherited(&self, rendition: RenditionId, msn: u64, now: Instant) -> Option<Inherited> {
-        if self.renditions.get(&rendition).is_some_and(|state| state.clocks.knows(msn)) {
+    fn inherited(&self, rendition: RenditionId, place: Place, now: Instant) -> Option<Inherited> {
+        if self.renditions.get(&rendition).is_some_and(|state| state.clocks.knows(place)) {
             return None;
         }
         let others = self.renditions.iter().filter(|(id, _)| **id != rendition);
         let from = |(id, state): (&RenditionId, &Rendition)| {
-            let needed_at = state.clocks.hand_down(msn, now)?;
+            let needed_at = state.clocks.hand_down(place, now)?;
             Some(Inherited { from: *id, needed_at })
         };
         others.filter_map(from).min_by_key(|inherited| inherited.needed_at)
     }
 
     /// A player goes on in a rendition that it seemed to have left.
-    fn disinherit_heirs(&mut self, rendition: RenditionId, msn: u64, now: Instant) {
+    fn disinherit_heirs(&mut self, rendition: RenditionId, place: Place, now: Instant) {
         let others: Vec<_> =
             self.renditions.keys().copied().filter(|id| *id != rendition).collect();
         for other in others {
-            if self.rendition_mut(other).clocks.disinherit(rendition, msn, now) {
+            if self.rendition_mut(other).clocks.disinherit(rendition, place, now) {
                 self.move_deadlines(other);
             }
         }
     }
 
-    /// The player needs segment `msn` at `at`, and what it asked for after it accordingly.
-    pub(crate) fn on_playhead(
-        &mut self,
-        rendition: RenditionId,
-        msn: u64,
-        at: Instant,
-        now: Instant,
-    ) {
+    /// The player needs `object` at `at`, and what it asked for after it accordingly.
+    pub(crate) fn on_playhead(&mut self, object: ObjectId, at: Instant, now: Instant) {
+        let rendition = object.rendition;
         let state = self.rendition_mut(rendition);
         let len = state.segment_len;
-        state.clocks.playhead(msn, at, len, now);
+        state.clocks.playhead(Place::of(&object), at, len, now);
         self.move_deadlines(rendition);
     }
 
@@ -127,7 +122,8 @@ impl Engine {
     fn move_deadlines(&mut self, rendition: RenditionId) {
         let asked: Vec<_> = self.requests.values().map(|request| request.object).collect();
         for object in asked {
-            let needed = self.renditions.get(&rendition).and_then(|r| r.clocks.asked(object.msn));
+            let place = Place::of(&object);
+            let needed = self.renditions.get(&rendition).and_then(|r| r.clocks.asked(place));
             if object.rendition == rendition
                 && let Some(needed) = needed
                 && let Some(entry) = self.store.object_mut(&object)
@@ -239,7 +235,7 @@ impl Engine {
             outputs.push(Output::Deliver { id, bytes });
         }
         let done = request.cursor >= end;
-        let (msn, rendition) = (request.object.msn, request.object.rendition);
+        let (place, rendition) = (Place::of(&request.object), request.object.rendition);
         if handed > 0 && !request.lateness_noted {
             request.lateness_noted = true;
             let late = object.deadline.filter(|_| !object.direct).map(|at| now - at);
@@ -248,7 +244,7 @@ impl Engine {
         self.counters.delivered += handed;
         self.outputs_extend(outputs);
         if handed > 0 {
-            let began = self.rendition_mut(rendition).clocks.handed(msn, now);
+            let began = self.rendition_mut(rendition).clocks.handed(place, now);
             self.timers.objects_stale |= began;
         }
         if done {

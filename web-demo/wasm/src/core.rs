@@ -91,9 +91,9 @@ impl Core {
 
     /// The player needs `object`, which it has asked for or will ask for next, after so long.
     pub fn playhead(&mut self, object: &str, needed_in_ms: f64, now_ms: f64) {
-        if let Some(ObjectId { rendition, msn, .. }) = ObjectId::from_url_path(object) {
+        if let Some(object) = ObjectId::from_url_path(object) {
             let needed_in = seconds(needed_in_ms / 1000.0);
-            self.feed(Input::Playhead { rendition, msn, needed_in }, now_ms);
+            self.feed(Input::Playhead { object, needed_in }, now_ms);
         }
     }
 
