@@ -4,7 +4,7 @@
 //! (every origin would share the proxy's host) and URIs in playlists. A playlist that names its
 //! tracker makes its stream joined.
 
-use super::playlist::{is_playlist_path, respond};
+use super::playlist::{is_playlist_path, respond, without_directives};
 use super::{Asking, sentence};
 use crate::agent::Agent;
 use crate::origin::read_playlist;
@@ -88,9 +88,11 @@ async fn pass_playlist(agent: &Arc<Agent>, asking: Asking, answer: reqwest::Resp
         Ok(playlist) => Arc::new(playlist),
         Err(failure) => return sentence(StatusCode::BAD_GATEWAY, &failure.to_string()),
     };
-    if let Some(stream) = address.and_then(|address| agent.streams.join(address)) {
-        let command =
-            Command::PlaylistSeen { url: asking.url.clone(), playlist: Arc::clone(&playlist) };
+    let stream = address.and_then(|address| agent.streams.join(address));
+    // A delta update says only what is new of the playlist.
+    if let Some(stream) = stream.filter(|_| !playlist.text.contains("#EXT-X-SKIP:")) {
+        let url = without_directives(&asking.url);
+        let command = Command::PlaylistSeen { url, playlist: Arc::clone(&playlist) };
         // A stream that was just left is joined again with the next poll.
         let _ = stream.commands.send(command).await;
     }

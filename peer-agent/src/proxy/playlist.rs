@@ -28,6 +28,15 @@ pub(super) fn is_media_playlist_poll(url: &Url) -> bool {
     is_playlist_path(url) && !url.query().is_some_and(|query| query.contains("_HLS_"))
 }
 
+/// The playlist's own URL: without what one poll of it asks.
+pub(super) fn without_directives(url: &Url) -> Url {
+    let mut plain = url.clone();
+    let kept = url.query().unwrap_or_default().split('&').filter(|pair| !pair.starts_with("_HLS_"));
+    let kept = kept.collect::<Vec<_>>().join("&");
+    plain.set_query((!kept.is_empty()).then_some(kept.as_str()));
+    plain
+}
+
 /// Answers a GET for a playlist of `stream`.
 pub(super) async fn answer(agent: &Arc<Agent>, stream: &StreamHandle, asking: Asking) -> Response {
     let (reply, answer) = oneshot::channel();
@@ -59,4 +68,21 @@ pub(super) fn respond(agent: &Agent, asking: &Asking, playlist: &PlaylistText) -
     headers.insert(header::CONTENT_TYPE, content_type);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_low_latency_poll_is_of_the_same_playlist() {
+        for (asked, plain) in [
+            ("http://o/a.m3u8?_HLS_msn=7&_HLS_part=1", "http://o/a.m3u8"),
+            ("http://o/a.m3u8?t=x%20y&_HLS_skip=YES&u=", "http://o/a.m3u8?t=x%20y&u="),
+            ("http://o/a.m3u8", "http://o/a.m3u8"),
+        ] {
+            let url = without_directives(&Url::parse(asked).unwrap());
+            assert_eq!(url.as_str(), plain);
+        }
+    }
 }
