@@ -118,6 +118,7 @@ scenarios! {
     corrupt_peer
     hls_1_6
     level_switch
+    low_latency
     mixed
     mobile
     options

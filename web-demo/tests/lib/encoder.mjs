@@ -7,6 +7,7 @@
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { burntClock } from "../../drive/burnt_clock.mjs";
 
 const SEGMENT_S = 2;
 const FRAMES_PER_S = 25;
@@ -48,6 +49,21 @@ export function push(stage, server, { rateBps = 1_000_000, headStartS = 20, wind
   const put = ["-method", "PUT", `${server.publish}/index.m3u8`];
   const encode = [...ENCODE, ...video(rateBps), ...AUDIO];
   return stage.start("encoder", [...QUIET, ...input(headStartS), ...encode, ...hls(window), ...put]);
+}
+
+/**
+ * Streams one rendition's picture, `media_0.m3u8`, while it is made: CMAF in fragments of half a
+ * second, with a clock burnt into it.
+ */
+export function pushLowLatency(stage, server, { rateBps = 1_000_000 } = {}) {
+  const source = `testsrc2=size=320x180:rate=${FRAMES_PER_S},noise=alls=20:allf=t,realtime`;
+  return stage.start("encoder", [
+    ...[...QUIET, "-f", "lavfi", "-i", `${source},${burntClock()}`, ...ENCODE],
+    ...["-tune", "zerolatency", ...video(rateBps), "-f", "dash", "-streaming", "1", "-ldash", "1"],
+    ...["-hls_playlist", "1", "-seg_duration", String(SEGMENT_S), "-frag_type", "duration"],
+    ...["-frag_duration", "0.5", "-window_size", "8", "-http_persistent", "1", "-method", "PUT"],
+    `${server.publish}/manifest.mpd`,
+  ]);
 }
 
 /** Pushes a ladder: renditions `v0`, `v1`, … and the master playlist that names them. */

@@ -3,6 +3,7 @@
  */
 
 import { createHash } from "node:crypto";
+import { BOXES, behindS, readBoxes } from "../../drive/burnt_clock.mjs";
 import { inTime, until } from "./wait.mjs";
 
 /** A page that does not answer within this time hangs. */
@@ -52,6 +53,13 @@ export class Viewer {
     return (await this.state()).stats;
   }
 
+  /** How far the picture is behind the clock that was burnt into it; null if it shows none. */
+  async behindS() {
+    const look = `({ boxes: (${readBoxes})(window.viewer.video, ${BOXES}), nowMs: Date.now() })`;
+    const { boxes, nowMs } = await this.run(look);
+    return behindS(boxes, nowMs);
+  }
+
   /** For messages. */
   async describe() {
     const state = await this.state().catch((error) => error.message);
@@ -92,8 +100,11 @@ export class Viewer {
     }
   }
 
-  /** Fails unless what hls.js was given is what the origin has; says how much that was. */
-  async payloadsAreTheOrigins() {
+  /**
+   * Fails unless what hls.js was given is what the origin has; says how much that was. Of parts
+   * the origin has only the `newest`.
+   */
+  async payloadsAreTheOrigins(newest = Infinity) {
     const payloads = await this.run(async () => {
       const { payloads } = window.viewer;
       while (payloads.some(({ hash }) => hash === undefined)) {
@@ -101,7 +112,7 @@ export class Viewer {
       }
       return payloads;
     });
-    for (const { url, hash, bytes } of payloads) {
+    for (const { url, hash, bytes } of payloads.slice(-newest)) {
       const answer = await fetch(url, { signal: AbortSignal.timeout(ANSWER_MS) });
       const body = Buffer.from(await answer.arrayBuffer());
       if (!answer.ok || createHash("sha256").update(body).digest("hex") !== hash) {

@@ -59,8 +59,10 @@ hls.on(Hls.Events.ERROR, (_, { details, fatal, error }) => {
   }
   errors.push(`${details}${fatal ? " (fatal)" : ""}: ${error?.message ?? ""}`);
 });
-hls.on(Hls.Events.FRAG_LOADED, (_, { frag, payload }) => {
-  const entry = { url: frag.url, level: frag.level, sn: frag.sn, bytes: payload.byteLength };
+let parts = 0;
+hls.on(Hls.Events.FRAG_LOADED, (_, { frag, part, payload }) => {
+  parts += part ? 1 : 0;
+  const entry = { url: part?.url ?? frag.url, level: frag.level, sn: frag.sn, bytes: payload.byteLength };
   payloads.push(entry);
   if (frag.level === hls.levels.length - 1) {
     topAtMs ??= performance.now();
@@ -98,6 +100,7 @@ window.viewer = {
     ...{ playingAtMs, topAtMs },
     bufferedS: buffered(),
     latencyS: hls.latency,
+    parts,
     bandwidthBps: hls.bandwidthEstimate,
     level: hls.currentLevel,
     fragments: payloads.length,
