@@ -219,7 +219,7 @@ impl<'a> Place<'a> {
 
 /// The path in `stream` that an absolute URI means, if it is one that the encoder pushed to or that
 /// viewers are served from: `…/ingest/STREAM/PATH`, `…/publish/KEY/STREAM/PATH`,
-/// `…/live/STREAM/PATH`, or any whose query names a `file`.
+/// `…/live/STREAM/PATH`, `…/vod/STREAM/PATH`, or any whose query names a `file`.
 fn ours<'u>(uri: &'u str, stream: &str) -> Option<&'u str> {
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
     if path.rsplit('/').next() == Some(UPLOAD_PATH) {
@@ -232,7 +232,7 @@ fn ours<'u>(uri: &'u str, stream: &str) -> Option<&'u str> {
     let (face, rest) = path.split_once('/')?;
     let rest = match face {
         "publish" => rest.split_once('/')?.1,
-        "ingest" | "live" => rest,
+        "ingest" | "live" | "vod" => rest,
         _ => return None,
     };
     let (name, path) = rest.split_once('/')?;
@@ -366,6 +366,8 @@ mod tests {
             ("x/i.m3u8", "%2e%2e/%2e%2e/a.ts", None),
             ("i.m3u8", "/ingest/cam/d/a.ts", Some("d/a.ts")),
             ("i.m3u8", "http://h:1/publish/key/cam/d/a.ts", Some("d/a.ts")),
+            ("x/i.m3u8", "/vod/cam/d/a.ts", Some("d/a.ts")),
+            ("x/i.m3u8", "/vod/other/d/a.ts", None),
             ("x/i.m3u8", "http_upload_hls?cid=k&file=a.ts", Some("a.ts")),
             ("i.m3u8", "http://h:1/publish/key/other/d/a.ts", None),
             ("i.m3u8", "http://h/a.ts", None),
