@@ -23,7 +23,7 @@ pub use media::{
     ServerControl,
 };
 pub use read::{Context, Playlist};
-pub use uri::{UriKind, UriRef, rewrite, uris};
+pub use uri::{UriKind, UriRef, rewrite, substitute, uris};
 
 /// Most lines of a playlist. A day of two-second segments with four lines each has 172,800.
 pub const LINES_MAX: usize = 200_000;

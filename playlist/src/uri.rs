@@ -4,7 +4,10 @@
 //! unknown tags, space and line ends stay. A line that does not parse has no URI.
 
 use crate::attributes::spans;
-use crate::line::{Line, lines};
+use crate::define::Variables;
+use crate::error::PlaylistError;
+use crate::line::{Line, What, lines};
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// What a URI names.
@@ -65,6 +68,27 @@ pub fn rewrite(text: &str, mut change: impl FnMut(UriRef<'_>) -> Option<String>)
     out
 }
 
+/// `text` with the values of `variables` in place of their names. Where they are defined nothing
+/// changes, so that they can be read again.
+///
+/// # Errors
+/// As of [`Variables::substitute`].
+pub fn substitute(text: &str, variables: &Variables) -> Result<String, PlaylistError> {
+    let mut out = String::with_capacity(text.len() + 64);
+    for line in lines(text) {
+        let said = match line.what() {
+            What::Uri(uri) => variables.substitute(uri, line.number)?,
+            What::Tag { name: "-X-DEFINE", .. } | What::Nothing => Cow::Borrowed(line.text),
+            What::Tag { .. } => variables.substitute_tag(line.text, line.number)?,
+        };
+        let lead = line.text.as_ptr().addr() - line.raw.as_ptr().addr();
+        out.push_str(&line.raw[..lead]);
+        out.push_str(&said);
+        out.push_str(&line.raw[lead + line.text.len()..]);
+    }
+    Ok(out)
+}
+
 /// The URIs of `text`, in order.
 pub fn uris(text: &str) -> impl Iterator<Item = UriRef<'_>> {
     let mut variant = false;
@@ -111,6 +135,19 @@ fn kind(tag: &str) -> UriKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_are_put_in_and_stay_defined() {
+        let mut variables = Variables::default();
+        variables.define("a", "x");
+        variables.define("t", "{$t}");
+        let text = "\u{feff}#EXTM3U\r\n#EXT-X-DEFINE:NAME=\"a\",VALUE=\"x\"\r\n# {$a}\r\n\
+                    #EXT-X-STREAM-INF:BANDWIDTH=1,CODECS=\"{$a}\"\r\n {$a}/{$a}.m3u8?{$t} \r\n";
+        let expected =
+            text.replace("CODECS=\"{$a}\"", "CODECS=\"x\"").replace("{$a}/{$a}.m3u8", "x/x.m3u8");
+        assert_eq!(substitute(text, &variables), Ok(expected));
+        assert!(substitute(text, &Variables::default()).is_err());
+    }
 
     #[test]
     fn each_uri_is_found_and_nothing_else_changes() {

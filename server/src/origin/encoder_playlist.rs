@@ -130,7 +130,9 @@ impl EncoderPlaylist {
         match Playlist::parse(text, context)? {
             Playlist::Master(master) => {
                 let text = std::str::from_utf8(text).map_err(|_| ReadError::Text)?;
-                let text = place.reduce(text, &master.variables);
+                // Few players know variables, and media playlists are shown without them too.
+                let text = shoal_playlist::substitute(text, &master.variables)?;
+                let text = place.reduce(&text);
                 // The key may also be in a variable, or where no URI is expected.
                 let shown =
                     text.contains("/publish/") && text.contains(&format!("/{}/", place.stream));
@@ -148,8 +150,7 @@ impl<'a> Place<'a> {
     }
 
     fn media(self, media: shoal_playlist::MediaPlaylist) -> Result<MediaPlaylist, PlaylistError> {
-        let none = Variables::default();
-        let line = |line: &str| self.reduce(line, &none);
+        let line = |line: &str| self.reduce(line);
         let first_seq = media.media_sequence.saturating_add(media.skipped);
         let mut entries = Vec::with_capacity(media.entries.len());
         for (seq, entry) in (first_seq..).zip(media.entries) {
@@ -203,11 +204,10 @@ impl<'a> Place<'a> {
 
     /// `text` with each URI that points into this stream as viewers of the playlist need it: an
     /// absolute one becomes relative, and a relative one changes where they find it elsewhere.
-    fn reduce(self, text: &str, variables: &Variables) -> String {
+    fn reduce(self, text: &str) -> String {
         let up = "../".repeat(self.shown.matches('/').count());
-        shoal_playlist::rewrite(text, |uri: UriRef<'_>| {
-            let uri = variables.substitute(uri.text, uri.line).ok()?;
-            if let Some(path) = ours(&uri, self.stream) {
+        shoal_playlist::rewrite(text, |UriRef { text: uri, .. }| {
+            if let Some(path) = ours(uri, self.stream) {
                 return Some(format!("{up}{path}"));
             }
             let relative = !uri.starts_with('/') && !uri.split(['/', '?']).next()?.contains(':');
@@ -434,6 +434,19 @@ mod tests {
         assert_eq!(playlist.entries[0].piece, Piece::whole("x/a.ts"));
         assert_eq!(playlist.entries[0].keys, ["#EXT-X-KEY:METHOD=AES-128,IV=0x1,URI=\"x/k?{$t}\""]);
         assert_eq!(playlist.defines, ["#EXT-X-DEFINE:QUERYPARAM=\"t\""]);
+    }
+
+    #[test]
+    fn a_master_shows_what_its_variables_stand_for() {
+        let master = "#EXTM3U\n#EXT-X-DEFINE:NAME=\"part\",VALUE=\"hd\"\n\
+                      #EXT-X-DEFINE:QUERYPARAM=\"t\"\n\
+                      #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"a\",NAME=\"{$part}\",URI=\"{$part}-a.m3u8\"\n\
+                      #EXT-X-STREAM-INF:BANDWIDTH=1\n{$part}.m3u8?t={$t}\n";
+        let shown = master
+            .replace("NAME=\"{$part}\"", "NAME=\"hd\"")
+            .replace("{$part}-a.m3u8", "hd-a.m3u8")
+            .replace("{$part}.m3u8", "hd.m3u8");
+        assert_eq!(parse(master.as_bytes(), "m.m3u8"), Ok(EncoderPlaylist::Master(shown)));
     }
 
     #[test]
