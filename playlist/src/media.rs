@@ -139,6 +139,9 @@ pub struct Map {
     pub uri: String,
     /// BYTERANGE.
     pub range: Option<ByteRange>,
+    /// EXT-X-KEY in force at its place: with these it is encrypted (RFC 8216, 4.3.2.5), and not
+    /// with such as follow it before the same segment.
+    pub keys: Arc<[Key]>,
     /// The whole tag, variables substituted.
     pub tag: String,
 }
@@ -254,7 +257,7 @@ mod tests {
             ("#EXT-X-MAP:URI=\"a\",BYTERANGE=\"5@0\"", "#EXT-X-MAP:URI=\"b\""),
             ("#EXT-X-MAP:URI=\"a\"", "#EXT-X-MAP:URI=\"b\""),
         ] {
-            let map = Map { uri: "a".into(), range: None, tag: tag.into() };
+            let map = Map { uri: "a".into(), range: None, keys: [].into(), tag: tag.into() };
             assert_eq!(map.as_whole_file("b"), expected, "{tag}");
         }
     }

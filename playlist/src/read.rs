@@ -156,7 +156,11 @@ impl Reader<'_> {
                 self.range = Some((range.length, range.offset));
             }
             "-X-KEY" => self.key(tag),
-            "-X-MAP" => next.map = Some(Arc::new(tag.map()?)),
+            "-X-MAP" => {
+                next.map = Some(Arc::new(tag.map(&next.keys)?));
+                // What follows is another key, and no other format of one that it is under.
+                self.keyed = false;
+            }
             "-X-PART" => self.part(tag)?,
             "INF" => {
                 let seconds = tag.value.split(',').next().unwrap_or_default();
@@ -357,7 +361,7 @@ impl Tagged<'_> {
         TagValue(self.value.as_bytes()).try_as_decimal_integer().map_err(|_| self.wrong(tag))
     }
 
-    fn map(&self) -> Result<Map, PlaylistError> {
+    fn map(&self, keys: &Arc<[Key]>) -> Result<Map, PlaylistError> {
         let wrong = || self.wrong("-X-MAP");
         let attributes = Attributes::of(self.text);
         let range = match attributes.text("BYTERANGE") {
@@ -369,7 +373,7 @@ impl Tagged<'_> {
             None => None,
         };
         let uri = attributes.text("URI").ok_or_else(wrong)?.to_owned();
-        Ok(Map { uri, range, tag: self.text.to_owned() })
+        Ok(Map { uri, range, keys: Arc::clone(keys), tag: self.text.to_owned() })
     }
 }
 

@@ -64,6 +64,24 @@ fn what_is_in_force_is_with_each_segment() {
 }
 
 #[test]
+fn a_map_is_under_the_keys_before_it() {
+    let playlist = media(
+        "#EXTM3U\n#EXT-X-MAP:URI=\"clear\"\n#EXT-X-KEY:METHOD=AES-128,URI=\"a\"\n#EXTINF:1\nx\n\
+         #EXT-X-MAP:URI=\"a\"\n#EXT-X-KEY:METHOD=AES-128,URI=\"b\"\n#EXTINF:1\ny\n\
+         #EXT-X-KEY:METHOD=AES-128,URI=\"c\"\n#EXT-X-MAP:URI=\"c\"\n\
+         #EXT-X-KEY:METHOD=AES-128,URI=\"d\"\n#EXTINF:1\nz\n",
+    );
+    let uris = |keys: &[Key]| keys.iter().filter_map(|key| key.uri.clone()).collect::<String>();
+    let found: Vec<_> = playlist
+        .entries
+        .iter()
+        .map(|entry| (uris(&entry.map.as_ref().unwrap().keys), uris(&entry.keys)))
+        .collect();
+    let expected = [("", "a"), ("a", "b"), ("c", "d")];
+    assert_eq!(found, expected.map(|(map, keys)| (map.to_owned(), keys.to_owned())));
+}
+
+#[test]
 fn ranges_go_on_where_the_last_one_of_their_file_ended() {
     let playlist = media(
         "#EXTM3U\n#EXTINF:1,\n#EXT-X-BYTERANGE:10@5\na\n#EXTINF:1,\n#EXT-X-BYTERANGE:20\na\n\

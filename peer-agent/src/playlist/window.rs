@@ -52,7 +52,12 @@ struct Segment {
     discontinuity: bool,
     keys: Sticky,
     map: Sticky,
+    /// The keys in force at the map's place: with these the init section is encrypted.
+    map_keys: String,
 }
+
+/// What follows is not encrypted.
+const CLEAR: &str = "#EXT-X-KEY:METHOD=NONE\n";
 
 /// Tags that hold on until others replace them.
 #[derive(Clone, Debug, Default)]
@@ -135,7 +140,8 @@ impl Window {
         }
         let Some(mut segment) = reader.segments.pop_front() else { return Append::AskOrigin };
         if let Some(last) = self.segments.back() {
-            segment.follow(last);
+            segment.inherit(last);
+            segment.lines = segment.lines_after(Some(last));
         }
         self.ended = false;
         self.segments.push_back(segment);
@@ -160,13 +166,7 @@ impl Window {
             };
             writeln!(out, "#EXT-X-{tag}-SEQUENCE:{number}").expect("strings take all");
         }
-        for (index, segment) in self.segments.iter().enumerate() {
-            if index == 0 {
-                segment.write_first(&mut out);
-            } else {
-                out.push_str(&segment.lines);
-            }
-        }
+        self.segments.iter().for_each(|segment| out.push_str(&segment.lines));
         out.push_str(&self.trailer);
         if self.ended {
             out.push_str("#EXT-X-ENDLIST\n");
@@ -187,6 +187,9 @@ impl Window {
         self.first_msn += 1;
         self.discontinuity_sequence += u64::from(first.discontinuity);
         self.count_in_header();
+        if let Some(first) = self.segments.front_mut() {
+            first.lines = first.lines_after(None);
+        }
     }
 
     /// Numbers that are not zero any more are said in the header.
@@ -203,32 +206,42 @@ impl Window {
 }
 
 impl Segment {
-    /// Takes over what is in force after `last`, and leaves out what only repeats it.
-    fn follow(&mut self, last: &Self) {
-        for (mine, before) in [(&mut self.keys, &last.keys), (&mut self.map, &last.map)] {
-            if !mine.own {
-                mine.lines.clone_from(&before.lines);
-            } else if mine.lines == before.lines {
-                mine.own = false;
-                self.lines = self.lines.replacen(&mine.lines, "", 1);
-            }
+    /// Takes over what `last` left in force.
+    fn inherit(&mut self, last: &Self) {
+        if !self.keys.own {
+            self.keys.lines.clone_from(&last.keys.lines);
+        }
+        if !self.map.own {
+            self.map.lines.clone_from(&last.map.lines);
+            self.map_keys.clone_from(&last.map_keys);
         }
     }
 
-    /// Writes it as the first of a playlist, with what is in force.
-    fn write_first(&self, out: &mut String) {
-        let mut rest = self.lines.as_str();
-        if self.discontinuity && rest.starts_with("#EXT-X-DISCONTINUITY") {
-            let end = rest.find('\n').map_or(rest.len(), |at| at + 1);
-            out.push_str(&rest[..end]);
-            rest = &rest[end..];
-        }
-        for sticky in [&self.keys, &self.map] {
-            if !sticky.own {
-                out.push_str(&sticky.lines);
+    /// Its lines after `before`, or as the first of a playlist: what is in force there already is
+    /// not said again, and what is not is said.
+    fn lines_after(&self, before: Option<&Self>) -> String {
+        let mut out = String::with_capacity(self.lines.len() + self.keys.lines.len());
+        let mut rest = lines(&self.lines).peekable();
+        let discontinuity = rest.next_if(|line| line.text == "#EXT-X-DISCONTINUITY");
+        discontinuity.iter().for_each(|line| out.push_str(line.raw));
+        let mut keys = before.map_or("", |before| &before.keys.lines);
+        let known = before.map(|before| (&before.map.lines, &before.map_keys));
+        if !self.map.lines.is_empty() && known != Some((&self.map.lines, &self.map_keys)) {
+            if self.map_keys.is_empty() && !keys.is_empty() {
+                out.push_str(CLEAR);
+            } else if self.map_keys != keys {
+                out.push_str(&self.map_keys);
             }
+            keys = &self.map_keys;
+            out.push_str(&self.map.lines);
         }
-        out.push_str(rest);
+        if self.keys.lines != keys {
+            out.push_str(&self.keys.lines);
+        }
+        let sticky =
+            |line: &Line<'_>| matches!(line.what(), What::Tag { name: "-X-KEY" | "-X-MAP", .. });
+        rest.filter(|line| !sticky(line)).for_each(|line| out.push_str(line.raw));
+        out
     }
 }
 
@@ -239,6 +252,8 @@ struct Reader {
     next: Segment,
     in_header: bool,
     event: bool,
+    /// A map stands before the next segment, and no key after it.
+    mapped: bool,
 }
 
 impl Reader {
@@ -256,7 +271,8 @@ impl Reader {
             follows_digests: true,
         };
         let next = Segment::default();
-        Self { window, segments: VecDeque::new(), next, in_header: true, event: false }
+        let segments = VecDeque::new();
+        Self { window, segments, next, in_header: true, event: false, mapped: false }
     }
 
     fn line(&mut self, line: &Line<'_>) {
@@ -315,6 +331,7 @@ impl Reader {
             What::Nothing => {}
             What::Uri(_) => {
                 let mut segment = std::mem::take(&mut self.next);
+                self.mapped = false;
                 if let Some(last) = self.segments.back() {
                     segment.inherit(last);
                 }
@@ -323,8 +340,21 @@ impl Reader {
             What::Tag { name, value } => match name {
                 "INF" => self.next.duration = seconds(value),
                 "-X-DISCONTINUITY" => self.next.discontinuity = true,
-                "-X-KEY" => self.next.keys.add(line.raw),
-                "-X-MAP" => self.next.map.add(line.raw),
+                "-X-KEY" => {
+                    // Another key than the map's, and no other format of it.
+                    if std::mem::take(&mut self.mapped) {
+                        self.next.keys.lines.clear();
+                    }
+                    self.next.keys.add(line.raw);
+                }
+                "-X-MAP" => {
+                    let before = self.segments.back().filter(|_| !self.next.keys.own);
+                    let keys = before.map_or(&self.next.keys, |before| &before.keys);
+                    self.next.map_keys.clone_from(&keys.lines);
+                    self.next.map = Sticky::default();
+                    self.next.map.add(line.raw);
+                    self.mapped = true;
+                }
                 // A range without an offset goes on where the one before ended: the origin counts.
                 "-X-BYTERANGE" | "-X-PART" => self.window.follows_digests = false,
                 _ => {}
@@ -347,16 +377,6 @@ impl Reader {
         };
         window.segments = segments;
         window
-    }
-}
-
-impl Segment {
-    fn inherit(&mut self, last: &Self) {
-        for (mine, before) in [(&mut self.keys, &last.keys), (&mut self.map, &last.map)] {
-            if !mine.own {
-                mine.lines.clone_from(&before.lines);
-            }
-        }
     }
 }
 

@@ -82,7 +82,7 @@ fn keys_and_maps_stay_in_force() {
     // A digest repeats what is in force; the playlist does not.
     let repeated = format!("{key}{map}{C}");
     check(&origin, 7, &[&repeated], &playlist(2, 0, &[&discontinuous, A, B, A, B, C], ""));
-    let clear = format!("{none}{map}{C}");
+    let clear = format!("{key}{map}{none}{C}");
     let shown = format!("{none}{C}");
     check(
         &origin,
@@ -90,6 +90,27 @@ fn keys_and_maps_stay_in_force() {
         &[&repeated, &clear],
         &playlist(3, 1, &[&format!("{key}{map}{A}"), B, A, B, C, &shown], ""),
     );
+}
+
+#[test]
+fn a_clear_map_stays_clear() {
+    let key = "#EXT-X-KEY:METHOD=AES-128,URI=\"k\"\n";
+    let map = "#EXT-X-MAP:URI=\"i.mp4\"\n";
+    let first = format!("{map}{key}{A}");
+    let origin = playlist(1, 0, &[&first, B, A, B, A, B], "");
+    let repeated = format!("{map}{key}{C}");
+    let second = format!("{map}{key}{B}");
+    check(&origin, 7, &[&repeated], &playlist(2, 0, &[&second, A, B, A, B, C], ""));
+    let other = "#EXT-X-KEY:METHOD=AES-128,URI=\"l\"\n";
+    let (keyed, turned) = (format!("{map}{other}{C}"), format!("{other}{C}"));
+    check(&origin, 7, &[&keyed], &playlist(2, 0, &[&second, A, B, A, B, &turned], ""));
+    // Another init section, in the clear too, and then one under the key.
+    let next = format!("#EXT-X-MAP:URI=\"j.mp4\"\n{key}{D}");
+    let said = format!("#EXT-X-KEY:METHOD=NONE\n#EXT-X-MAP:URI=\"j.mp4\"\n{key}{D}");
+    let under = format!("{key}#EXT-X-MAP:URI=\"l.mp4\"\n{A}");
+    let shown = format!("#EXT-X-MAP:URI=\"l.mp4\"\n{A}");
+    let third = format!("{map}{key}{A}");
+    check(&origin, 7, &[&next, &under], &playlist(3, 0, &[&third, B, A, B, &said, &shown], ""));
 }
 
 #[test]

@@ -57,6 +57,13 @@ pub(crate) struct Entry {
     pub(crate) tags: Vec<String>,
 }
 
+impl Entry {
+    /// The EXT-X-KEY lines that its map is under.
+    pub(crate) fn map_keys(&self) -> Vec<String> {
+        self.map.as_ref().filter(|_| !self.gap).map(|map| map.keys.clone()).unwrap_or_default()
+    }
+}
+
 /// An upload, or a range of one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Piece {
@@ -88,6 +95,8 @@ pub(crate) struct MapTag {
     tag: Arc<Map>,
     /// Where the init section is.
     pub(crate) piece: Piece,
+    /// EXT-X-KEY lines in force at its place.
+    pub(crate) keys: Vec<String>,
 }
 
 impl MapTag {
@@ -158,7 +167,8 @@ impl<'a> Place<'a> {
             let map = match entry.map {
                 Some(tag) => {
                     let piece = self.piece(&tag.uri, tag.range).ok_or_else(outside)?;
-                    Some(MapTag { tag, piece })
+                    let keys = tag.keys.iter().map(|key| line(&key.tag)).collect();
+                    Some(MapTag { tag, piece, keys })
                 }
                 None => None,
             };

@@ -290,8 +290,7 @@ impl Stream {
             early: what was shown of it stays");
         let tags = vec![format!("#EXTINF:{:.6},", duration.as_secs_f64())];
         let discontinuity = live.discontinuity;
-        let lines =
-            Lines { discontinuity, keys: last.keys, map: last.map, tags, uri: String::new() };
+        let lines = Lines { discontinuity, tags, uri: String::new(), ..last };
         let hash = blake3::hash(&bytes);
         let (gap, named, pieces) = (false, false, 1);
         let segment = NewSegment { bytes, hash, name, duration, lines, gap, named, pieces };

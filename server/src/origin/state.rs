@@ -134,6 +134,9 @@ pub(crate) struct InitRecord {
     pub(crate) source: Option<Source>,
 }
 
+/// What follows is not encrypted.
+const CLEAR: &str = "#EXT-X-KEY:METHOD=NONE";
+
 /// A segment's lines in the playlist.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Lines {
@@ -142,6 +145,9 @@ pub(crate) struct Lines {
     pub(crate) keys: Vec<String>,
     /// EXT-X-MAP line in force.
     pub(crate) map: Option<String>,
+    /// EXT-X-KEY lines in force at its place: with these the init section is encrypted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) map_keys: Vec<String>,
     pub(crate) tags: Vec<String>,
     pub(crate) uri: String,
 }
@@ -152,7 +158,7 @@ impl Lines {
         // Nothing before it: nothing to be discontinuous with.
         self.discontinuity &= counters.next_msn > 0;
         if self.keys.is_empty() && counters.keyed {
-            self.keys.push("#EXT-X-KEY:METHOD=NONE".into());
+            self.keys.push(CLEAR.into());
         }
         self
     }
@@ -164,19 +170,13 @@ impl Lines {
             return String::new();
         }
         let mut out = String::new();
-        self.write(&mut out, &[], None, &[]);
+        self.write(&mut out, None, &[]);
         out
     }
 
-    /// Writes the lines after a segment with these `keys` and this `map`, which are not repeated;
+    /// Writes the lines after those of the segment `before`, whose keys and map are not repeated;
     /// `parts` are the segment's.
-    pub(crate) fn write(
-        &self,
-        out: &mut String,
-        keys: &[String],
-        map: Option<&String>,
-        parts: &[PartRecord],
-    ) {
+    pub(crate) fn write(&self, out: &mut String, before: Option<&Self>, parts: &[PartRecord]) {
         let mut line = |line: &str| {
             out.push_str(line);
             out.push('\n');
@@ -184,11 +184,20 @@ impl Lines {
         if self.discontinuity {
             line("#EXT-X-DISCONTINUITY");
         }
+        let mut keys = before.map_or(&[][..], |before| &before.keys);
+        let known = before.map(|before| (&before.map, &before.map_keys));
+        if let Some(map) = self.map.as_ref().filter(|_| known != Some((&self.map, &self.map_keys)))
+        {
+            if self.map_keys.is_empty() && !keys.is_empty() {
+                line(CLEAR);
+            } else if self.map_keys != keys {
+                self.map_keys.iter().for_each(|key| line(key));
+            }
+            keys = &self.map_keys;
+            line(map);
+        }
         if self.keys != keys {
             self.keys.iter().for_each(|key| line(key));
-        }
-        if self.map.as_ref() != map {
-            self.map.iter().for_each(|map| line(map));
         }
         // What is said of the whole segment stands after its parts, what goes for them before.
         let of_whole = |tag: &&String| !parts.is_empty() && tag.starts_with("#EXTINF");
@@ -277,12 +286,12 @@ impl RenditionState {
                     .expect("writing to a string cannot fail");
             }
         }
-        let (mut keys, mut map): (&[String], _) = (&[], None);
+        let mut before = None;
         for segment in self.segments.iter().skip(skip + skipped) {
             let low_latency = self.low_latency.as_ref();
             let parts = low_latency.map(|it| it.parts(segment.object.msn, self.target()));
-            segment.lines.write(&mut out, keys, map, parts.unwrap_or_default());
-            (keys, map) = (&segment.lines.keys, segment.lines.map.as_ref());
+            segment.lines.write(&mut out, before, parts.unwrap_or_default());
+            before = Some(&segment.lines);
         }
         if self.end.is_some() {
             out.push_str("#EXT-X-ENDLIST\n");
@@ -377,6 +386,7 @@ mod tests {
             discontinuity,
             keys: vec![key.into()],
             map: Some("#MAP".into()),
+            map_keys: vec![key.into()],
             tags: vec!["#EXTINF:2,".into()],
             uri: uri.into(),
         }
@@ -400,11 +410,39 @@ mod tests {
             render(&rendition, 2).unwrap(),
             "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:1\n\
              #EXT-X-DISCONTINUITY-SEQUENCE:0\n#EXT-X-DISCONTINUITY\n#A\n#MAP\n#EXTINF:2,\n1.ts\n\
-             #B\n#EXTINF:2,\n2.ts\n"
+             #B\n#MAP\n#EXTINF:2,\n2.ts\n"
         );
         assert!(render(&rendition, 1).unwrap().contains("DISCONTINUITY-SEQUENCE:1\n#B\n#MAP\n"));
         rendition.end = Some(ObjectId::segment(RenditionId(0), Epoch(1), 3));
         assert!(render(&rendition, 9).unwrap().ends_with("2.ts\n#EXT-X-ENDLIST\n"));
+    }
+
+    #[test]
+    fn a_map_stands_below_its_own_keys() {
+        let of = |map: &str, map_keys: &[&str], keys: &[&str]| Lines {
+            keys: keys.iter().map(|&key| key.to_owned()).collect(),
+            map: Some(map.to_owned()),
+            map_keys: map_keys.iter().map(|&key| key.to_owned()).collect(),
+            uri: "u".into(),
+            ..Lines::default()
+        };
+        let (clear, keyed, both) =
+            (of("#M", &[], &["#A"]), of("#N", &["#A"], &["#A"]), of("#N", &["#A"], &["#B"]));
+        for (before, lines, expected) in [
+            (None, &clear, "#M\n#A\n"),
+            (None, &keyed, "#A\n#N\n"),
+            (None, &both, "#A\n#N\n#B\n"),
+            (Some(&clear), &clear, ""),
+            (Some(&clear), &keyed, "#N\n"),
+            (Some(&clear), &both, "#N\n#B\n"),
+            (Some(&keyed), &both, "#B\n"),
+            (Some(&both), &keyed, "#A\n"),
+            (Some(&both), &clear, "#EXT-X-KEY:METHOD=NONE\n#M\n#A\n"),
+        ] {
+            let mut out = String::new();
+            lines.write(&mut out, before, &[]);
+            assert_eq!(out, format!("{expected}u\n"), "{lines:?} after {before:?}");
+        }
     }
 
     #[test]

@@ -455,11 +455,12 @@ impl Stream {
             None => None,
         };
         let pieces = self.learn(writer, index, (&entry, &bytes)).await?;
+        let map_keys = entry.map_keys();
         let Entry { piece, duration, discontinuity, keys, mut tags, gap, .. } = entry;
         if gap {
             tags.push("#EXT-X-GAP".into());
         }
-        let lines = Lines { discontinuity, keys, map, tags, uri: String::new() };
+        let lines = Lines { discontinuity, keys, map, map_keys, tags, uri: String::new() };
         let name = piece.name.clone();
         let named = true;
         let segment = NewSegment { bytes, hash, name, duration, lines, gap, named, pieces };

@@ -248,6 +248,7 @@ impl Work<'_> {
         let counters = self.rendition.counters;
         let id = ObjectId::segment(self.rendition.id, self.rendition.epoch, counters.next_msn);
         let file = format!("{}.{}", id.file_stem(), extension(&entry.piece.name).unwrap_or("bin"));
+        let map_keys = entry.map_keys();
         let mut tags = entry.tags;
         if entry.gap {
             tags.push("#EXT-X-GAP".into());
@@ -256,6 +257,7 @@ impl Work<'_> {
             discontinuity: entry.discontinuity,
             keys: entry.keys,
             map,
+            map_keys,
             tags,
             uri: file.clone(),
         };

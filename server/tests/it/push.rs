@@ -219,7 +219,7 @@ async fn tags_and_init_sections_are_carried_through() {
     assert_eq!(fixture.text("/live/cam/master.m3u8").await, master);
     let expected = "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:0\n\
         #EXT-X-DISCONTINUITY-SEQUENCE:0\n\
-        #EXT-X-KEY:METHOD=SAMPLE-AES,URI=\"skd://k\"\n#EXT-X-MAP:URI=\"0-1-init0.mp4\"\n\
+        #EXT-X-MAP:URI=\"0-1-init0.mp4\"\n#EXT-X-KEY:METHOD=SAMPLE-AES,URI=\"skd://k\"\n\
         #EXTINF:2.000000,\n#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:00.000+0000\n0-1-0.m4s\n\
         #EXT-X-CUE-OUT:30\n#EXTINF:1.5,\n0-1-1.m4s\n";
     assert_eq!(fixture.text("/live/cam/v/index.m3u8").await, expected);

@@ -122,8 +122,8 @@ async fn a_folder_is_a_recording() {
     let key = "#EXT-X-KEY:METHOD=AES-128,URI=\"../k.key\",IV=0x0000000000000000000000000000000";
     let expected = format!(
         "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:4\n#EXT-X-MEDIA-SEQUENCE:0\n\
-         #EXT-X-DISCONTINUITY-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n{key}7\n\
-         #EXT-X-MAP:URI=\"1-1-init0.mp4\"\n#EXTINF:4,\n1-1-0.mp4\n{key}8\n#EXTINF:4,\n1-1-1.mp4\n\
+         #EXT-X-DISCONTINUITY-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n\
+         #EXT-X-MAP:URI=\"1-1-init0.mp4\"\n{key}7\n#EXTINF:4,\n1-1-0.mp4\n{key}8\n#EXTINF:4,\n1-1-1.mp4\n\
          #EXT-X-DISCONTINUITY\n#EXT-X-KEY:METHOD=NONE\n#EXTINF:2,\n1-1-2.m4s\n#EXT-X-ENDLIST\n"
     );
     assert_eq!(shown, expected);
