@@ -65,7 +65,7 @@ impl Engine {
             if digest.chunk_matches(chunk, &bytes) {
                 self.accept(id, chunk, bytes, None, now);
             } else {
-                self.accept_local(id, chunk, bytes);
+                self.accept_local(id, chunk, bytes, now);
             }
         }
     }
@@ -94,14 +94,14 @@ impl Engine {
 
     /// The viewer's own origin sent something else than the digest says (an ad, a watermark): it
     /// is played and not passed on.
-    fn accept_local(&mut self, id: ObjectId, chunk: u32, bytes: Bytes) {
+    fn accept_local(&mut self, id: ObjectId, chunk: u32, bytes: Bytes, now: Instant) {
         self.counters.origin_mismatches += 1;
         self.store.note_bytes(bytes.len());
         let Some(object) = self.store.object_mut(&id) else {
             return;
         };
         if object.fill(chunk, Cell::Local(bytes)).is_some() && object.missing == 0 {
-            self.on_complete(id);
+            self.on_complete(id, now);
         }
     }
 
@@ -134,6 +134,7 @@ impl Engine {
             object.undigested = Some(whole);
         }
         self.store.note_complete(&id);
+        self.tell_traced(id, now);
         self.serve(id, now);
         self.evict();
     }

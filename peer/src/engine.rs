@@ -59,6 +59,8 @@ pub struct Engine {
     pub(crate) echoes: VecDeque<Echo>,
     pub(crate) timers: Timers,
     pub(crate) counters: Counters,
+    /// The object that the operator follows.
+    pub(crate) traced: Option<ObjectId>,
     pub(crate) verifier: Box<dyn Verifier>,
     pub(crate) outputs: VecDeque<Output>,
 }
@@ -99,6 +101,7 @@ impl Engine {
             echoes: VecDeque::new(),
             timers: Timers::default(),
             counters: Counters::default(),
+            traced: None,
             verifier,
             outputs: VecDeque::new(),
         }

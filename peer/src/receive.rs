@@ -401,7 +401,7 @@ impl Engine {
         }
         self.relay(id, k, chunk, from, whole_run);
         if done {
-            self.on_complete(id);
+            self.on_complete(id, now);
         }
     }
 
@@ -424,8 +424,9 @@ impl Engine {
         }
     }
 
-    pub(crate) fn on_complete(&mut self, object: ObjectId) {
+    pub(crate) fn on_complete(&mut self, object: ObjectId, now: Instant) {
         self.store.note_complete(&object);
+        self.tell_traced(object, now);
         self.timers.demand_stale |= self.is_on_demand(object.rendition);
         if self.may_serve()
             && self.store.object(&object).is_some_and(crate::object::Object::is_shareable)

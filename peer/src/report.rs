@@ -7,9 +7,9 @@ use crate::output::FallbackReason;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
-use shoal_wire::tracker_message::{NeighbourReport, Report, SubstreamReport, Totals};
+use shoal_wire::tracker_message::{Assignment, NeighbourReport, Report, SubstreamReport, Totals};
 use shoal_wire::{
-    BitRate, ByteSize, ClientMessage, Instant, PeerId, RenditionId, ShareMode, Substream,
+    BitRate, ByteSize, ClientMessage, Instant, ObjectId, PeerId, RenditionId, ShareMode, Substream,
 };
 
 /// Bytes and events since the start.
@@ -24,6 +24,11 @@ pub(crate) struct Counters {
     pub(crate) origin_mismatches: u64,
     pub(crate) origin_failures: u64,
     pub(crate) cut_off: u64,
+    played: Duration,
+    /// Time that the first answer of all took.
+    startup: Option<Duration>,
+    /// The newest object that a player was given.
+    newest: Option<ObjectId>,
     lateness: Duration,
     fallbacks: BTreeMap<FallbackReason, u64>,
     last_fallback: Option<FallbackReason>,
@@ -39,7 +44,16 @@ impl Counters {
         self.lateness += late;
     }
 
+    /// A player has all of `object`, which lasts `len`, `waited` after it asked.
+    pub(crate) fn note_handed(&mut self, object: ObjectId, len: Duration, waited: Duration) {
+        self.played += len;
+        self.startup.get_or_insert(waited);
+        self.newest = Some(object);
+    }
+
     fn totals(&self) -> Totals {
+        let fallbacks = |reason| self.fallbacks.get(&reason).copied().unwrap_or(0);
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Totals {
             delivered: ByteSize::from_bytes(self.delivered),
             from_origin: ByteSize::from_bytes(self.from_origin),
@@ -48,7 +62,10 @@ impl Counters {
             to_peers: ByteSize::from_bytes(self.to_peers),
             hash_mismatches: self.hash_mismatches,
             fallbacks: self.fallbacks.values().sum(),
-            stalled_ms: u64::try_from(self.lateness.as_millis()).unwrap_or(u64::MAX),
+            fallbacks_deadline: fallbacks(FallbackReason::Deadline),
+            fallbacks_no_source: fallbacks(FallbackReason::NoSource),
+            stalled_ms: millis(self.lateness),
+            played_ms: millis(self.played),
         }
     }
 }
@@ -182,9 +199,36 @@ impl Engine {
             totals: self.counters.totals(),
             upload: self.uplink.usable(),
             buffer_ms: millis(self.buffered(now)),
+            startup_ms: self.counters.startup.map(millis),
+            newest: self.counters.newest,
             substreams,
             neighbours: neighbours.collect(),
         };
         self.tell_server(ClientMessage::Report(report));
+    }
+
+    /// The operator follows `object`.
+    pub(crate) fn on_trace(&mut self, object: ObjectId, now: Instant) {
+        self.traced = Some(object);
+        if self.store.object(&object).is_some_and(crate::object::Object::is_complete) {
+            self.tell_traced(object, now);
+        }
+    }
+
+    /// All of `object` is here: says so if it is followed.
+    pub(crate) fn tell_traced(&mut self, object: ObjectId, now: Instant) {
+        if self.traced != Some(object) {
+            return;
+        }
+        self.traced = None;
+        let Some(entry) = self.store.object(&object) else { return };
+        let known_ms = u32::try_from((now - entry.known_at).as_millis()).unwrap_or(u32::MAX);
+        let fell_back = entry.fell_back || entry.direct;
+        let feeds = self.renditions.get(&object.rendition).map(|state| &state.feeds);
+        let parents = (0u8..)
+            .zip(feeds.into_iter().flatten())
+            .map(|(k, feed)| Assignment { substream: Substream(k), parent: feed.current.peer() });
+        let parents = parents.collect();
+        self.tell_server(ClientMessage::Traced { object, known_ms, parents, fell_back });
     }
 }

@@ -16,6 +16,8 @@ use shoal_wire::{ClientMessage, Instant, ObjectId, RenditionId};
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) object: ObjectId,
+    /// The first byte that was asked for.
+    start: u32,
     /// The next byte to hand over.
     cursor: u32,
     end: Option<u32>,
@@ -56,6 +58,7 @@ impl Engine {
         }
         let request = Request {
             object,
+            start: range.start,
             cursor: range.start,
             end: range.end,
             started: false,
@@ -248,9 +251,25 @@ impl Engine {
             self.timers.objects_stale |= began;
         }
         if done {
+            self.note_handed(id, now);
             self.requests.remove(&id);
             self.push(Output::Delivered { id });
         }
+    }
+
+    /// A player has all that it asked for. A range is a piece of a segment and lasts as long in
+    /// proportion.
+    fn note_handed(&mut self, id: RequestId, now: Instant) {
+        let Some(request) = self.requests.get(&id) else { return };
+        let Some(entry) = self.store.object(&request.object) else { return };
+        let (Some(total), Some(asked_at)) = (entry.total_len, entry.asked_at) else { return };
+        let rendition = self.renditions.get(&request.object.rendition);
+        let known = entry.digest.as_ref().map(|digest| digest.duration);
+        let len = known.or(rendition.map(|it| it.segment_len)).unwrap_or_default();
+        let handed = request.cursor.saturating_sub(request.start);
+        let share = u64::from(handed) * 1000 / u64::from(total.max(1));
+        let len = len.saturating_mul(u32::try_from(share).unwrap_or(1000)) / 1000;
+        self.counters.note_handed(request.object, len, now - asked_at);
     }
 
     fn outputs_extend(&mut self, outputs: Vec<Output>) {

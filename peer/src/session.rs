@@ -127,6 +127,7 @@ impl Engine {
             // The server may introduce the same peer again: it closes idle links as well.
             ServerMessage::Disconnect { peer } => self.close_link(peer, now),
             ServerMessage::Peers { enabled } => self.on_peers(enabled, now),
+            ServerMessage::Trace { object } => self.on_trace(object, now),
             ServerMessage::OriginTiming { ttfb_ms, rate } => {
                 self.origin.set_pooled(Duration::from_millis(ttfb_ms.into()), rate);
             }

@@ -60,6 +60,54 @@ fn a_lone_viewer_plays_from_the_origin_once() {
 }
 
 #[test]
+fn a_followed_segment_is_told_once_by_each_who_gets_it() {
+    let mut world = star_world(3, &Config::default());
+    let newest = *world.segments.last_key_value().expect("published").0;
+    let followed = object(newest + 1);
+    for who in 0..3 {
+        world.server(who, ServerMessage::Trace { object: followed });
+    }
+    world.run_for(seconds(6));
+    for who in 0..3 {
+        let mut told = Vec::new();
+        for message in &world.viewers[who].to_server {
+            if let ClientMessage::Traced { object, parents, fell_back, .. } = message {
+                assert_eq!(*object, followed);
+                let parents: Vec<_> = parents.iter().map(|it| it.parent).collect();
+                told.push((parents, *fell_back));
+            }
+        }
+        let parents = star(3, who).into_iter().map(|parent| parent.map(peer_id)).collect();
+        assert_eq!(told, [(parents, false)], "viewer {who}");
+    }
+    // One that is here already is told at once.
+    let before = world.viewers[0].to_server.len();
+    world.server(0, ServerMessage::Trace { object: followed });
+    let told = &world.viewers[0].to_server[before..];
+    assert!(matches!(told, [ClientMessage::Traced { object, .. }] if *object == followed));
+}
+
+#[test]
+fn a_report_says_how_playback_began_and_how_far_it_is() {
+    let mut world = star_world(1, &Config::default());
+    world.run_for(seconds(20));
+    let mut last = None;
+    for message in &world.viewers[0].to_server {
+        if let ClientMessage::Report(report) = message {
+            last = Some(report.clone());
+        }
+    }
+    let report = last.expect("viewers report");
+    let segments = world.viewers[0].played.len() as u64;
+    let newest = report.newest.expect("a segment was handed over").msn;
+    assert!(world.viewers[0].played.contains_key(&newest), "segment {newest}");
+    let played_s = report.totals.played_ms / 1000;
+    assert!(played_s % 2 == 0 && played_s <= 2 * segments && played_s + 12 >= 2 * segments);
+    let startup_ms = report.startup_ms.expect("it began");
+    assert!((1..2000).contains(&startup_ms), "{startup_ms} ms");
+}
+
+#[test]
 fn four_viewers_share_one_copy() {
     let mut world = star_world(4, &Config::default());
     let before = world.origin_bytes;

@@ -116,8 +116,14 @@ pub struct Totals {
     pub hash_mismatches: u64,
     /// Fetches from the origin of what peers should have brought.
     pub fallbacks: u64,
+    /// Of those: because waiting longer would have endangered the playout deadline.
+    pub fallbacks_deadline: u64,
+    /// Of those: because the peer that fed this part was gone and no other had it.
+    pub fallbacks_no_source: u64,
     /// Milliseconds that players waited after start-up, as far as the viewer can tell.
     pub stalled_ms: u64,
+    /// Milliseconds of media handed to players.
+    pub played_ms: u64,
 }
 
 /// How one substream does at one peer, since its last report.
@@ -160,6 +166,10 @@ pub struct Report {
     pub upload: BitRate,
     /// Media buffered ahead of the player, ms.
     pub buffer_ms: u32,
+    /// Time from the first player's first request to the end of its answer, ms.
+    pub startup_ms: Option<u32>,
+    /// The newest segment or part that a player was given.
+    pub newest: Option<ObjectId>,
     /// Per substream.
     pub substreams: Vec<SubstreamReport>,
     /// Per neighbour.
@@ -306,6 +316,18 @@ pub enum ClientMessage {
     },
     /// Every few seconds.
     Report(Report),
+    /// The answer to [`ServerMessage::Trace`], said as soon as all of the object is here; a viewer
+    /// that does not look for it says nothing.
+    Traced {
+        /// The object.
+        object: ObjectId,
+        /// Time since this viewer learned of it, ms.
+        known_ms: u32,
+        /// Who feeds each substream now.
+        parents: Vec<Assignment>,
+        /// Whether the origin had to step in for peers, or was asked from the start.
+        fell_back: bool,
+    },
     /// The viewer leaves.
     Bye,
 }
@@ -361,6 +383,8 @@ pub enum RefuseCode {
     BadMessage,
     /// A limit was passed.
     Limit,
+    /// An operator sent the viewer away.
+    Removed,
     /// The server stops.
     Shutdown,
 }
@@ -439,6 +463,11 @@ pub enum ServerMessage {
     Peers {
         /// Whether peers may be used.
         enabled: bool,
+    },
+    /// The operator follows this object: say when it is here.
+    Trace {
+        /// The object, usually one that is just published.
+        object: ObjectId,
     },
     /// How long the origin takes, pooled over this network's viewers.
     OriginTiming {

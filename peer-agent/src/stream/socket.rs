@@ -176,7 +176,9 @@ async fn take_frame(frame: Message, events: &mpsc::Sender<SocketEvent>) -> Optio
         ServerMessage::Refuse { code, message } => {
             tracing::warn!(?code, reason = message, "the tracker ended the session");
             Some(match code {
-                RefuseCode::Protocol | RefuseCode::UnknownStream => End::Told(REFUSED_WAIT),
+                RefuseCode::Protocol | RefuseCode::UnknownStream | RefuseCode::Removed => {
+                    End::Told(REFUSED_WAIT)
+                }
                 RefuseCode::BadMessage | RefuseCode::Limit | RefuseCode::Shutdown => End::Lost,
             })
         }
@@ -188,6 +190,7 @@ async fn take_frame(frame: Message, events: &mpsc::Sender<SocketEvent>) -> Optio
         | ServerMessage::Digest { .. }
         | ServerMessage::Disconnect { .. }
         | ServerMessage::Peers { .. }
+        | ServerMessage::Trace { .. }
         | ServerMessage::Sources { .. }
         | ServerMessage::OriginTiming { .. } => None,
     };

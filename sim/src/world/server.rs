@@ -228,7 +228,9 @@ impl World<'_> {
                 Input::Report { peer, report }
             }
             ClientMessage::Bye => return self.end_session(viewer),
-            ClientMessage::Hello { .. } | ClientMessage::Signal { .. } => return,
+            ClientMessage::Hello { .. }
+            | ClientMessage::Signal { .. }
+            | ClientMessage::Traced { .. } => return,
         };
         self.tell_tracker(input);
     }

@@ -164,7 +164,9 @@ impl Core {
             }
             ServerMessage::Refuse { code, message } => {
                 let after_ms = match code {
-                    RefuseCode::Protocol | RefuseCode::UnknownStream => 30_000.0,
+                    RefuseCode::Protocol | RefuseCode::UnknownStream | RefuseCode::Removed => {
+                        30_000.0
+                    }
                     RefuseCode::BadMessage | RefuseCode::Limit | RefuseCode::Shutdown => -1.0,
                 };
                 self.host.dismissed(after_ms, message);
@@ -176,6 +178,7 @@ impl Core {
             | ServerMessage::Sources { .. }
             | ServerMessage::Digest { .. }
             | ServerMessage::Disconnect { .. }
+            | ServerMessage::Trace { .. }
             | ServerMessage::OriginTiming { .. } => {}
         }
         self.feed(Input::Server(message), now_ms);
