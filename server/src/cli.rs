@@ -3,6 +3,7 @@
 //! Rule: it only reads; what it says is decided in `config` and done in `lib`.
 
 use crate::config::{Config, ConfigError, DEMO_STREAM, IngestKey, Layer, Parts, StreamConfig};
+use crate::ctl::Order;
 use crate::upstream::{Explanation, explain};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -31,6 +32,8 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Ask a running server: streams, viewers, kick, ban, peers, epochs, a trace, drain.
+    Ctl(Order),
 }
 
 #[derive(Debug, Default, clap::Args)]
@@ -54,6 +57,8 @@ pub enum Action {
     Serve(Box<Config>),
     /// Serve on this machine and print what to paste.
     Dev(Box<Config>),
+    /// Ask a running server.
+    Control(Order),
     /// Print this and say it with the exit code too.
     Explain(Explanation),
 }
@@ -67,6 +72,7 @@ impl Cli {
         let (dev, urls, common) = match self.command {
             None => (false, None, self.common),
             Some(Command::Dev(inner)) => (true, None, inner.over(self.common)),
+            Some(Command::Ctl(order)) => return Ok(Action::Control(order)),
             Some(Command::Explain { url_1, url_2, common }) => {
                 (false, Some([url_1, url_2]), common.over(self.common))
             }
@@ -198,7 +204,9 @@ mod tests {
     fn config(args: &[&str]) -> Config {
         match action(args).unwrap() {
             Action::Serve(config) | Action::Dev(config) => *config,
-            Action::Print(_) | Action::Explain(_) => panic!("nothing is to be printed"),
+            Action::Print(_) | Action::Explain(_) | Action::Control(_) => {
+                panic!("nothing is to be printed")
+            }
         }
     }
 
@@ -248,7 +256,9 @@ mod tests {
             let urls = ["explain", "https://h/a.ts?who=1&token=2", "https://h/a.ts?who=3&token=4"];
             match action(&[&urls, more].concat()).unwrap() {
                 Action::Explain(explanation) => explanation.shares,
-                Action::Print(_) | Action::Serve(_) | Action::Dev(_) => panic!("{urls:?}"),
+                Action::Print(_) | Action::Serve(_) | Action::Dev(_) | Action::Control(_) => {
+                    panic!("{urls:?}")
+                }
             }
         };
         assert!(!shares(&[]));

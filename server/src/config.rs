@@ -8,11 +8,12 @@ mod value;
 
 pub(crate) use layer::Layer;
 pub use layer::{
-    DemoConfig, IngestConfig, OriginConfig, ServerConfig, TrackerConfig, UpstreamConfig,
+    DemoConfig, HoldoutConfig, IngestConfig, OriginConfig, ServerConfig, TrackerConfig,
+    UpstreamConfig,
 };
 pub use value::{
-    Bytes, Count, DvrWindow, IngestKey, Listen, Mib, Millis, OptionalDvr, OptionalPath, Parts,
-    StreamConfig,
+    Bytes, Count, DvrWindow, IngestKey, Listen, LogFormat, Mib, Millis, OptionalDvr, OptionalPath,
+    Parts, Percent, StreamConfig,
 };
 
 use std::path::{Path, PathBuf};
@@ -36,6 +37,8 @@ pub struct Config {
     pub upstream: UpstreamConfig,
     /// Sessions of viewers.
     pub tracker: TrackerConfig,
+    /// Viewers without peers, to compare with.
+    pub holdout: HoldoutConfig,
     /// The built-in demo.
     pub demo: DemoConfig,
     /// The streams that encoders may push.
@@ -123,6 +126,11 @@ impl Config {
         if self.server.listen.0.is_none() {
             return limit("server.listen", "may not be empty: set it with --listen IP:PORT".into());
         }
+        if self.server.tls_certificate.0.is_some() != self.server.tls_key.0.is_some() {
+            let message = "a certificate and its key go together: set both tls_certificate and \
+                           tls_key, or neither";
+            return limit("server.tls_key", message.into());
+        }
         let object_mib_max = shoal_wire::OBJECT_BYTES_MAX >> 20;
         if self.ingest.body_mib_max.mib() > object_mib_max {
             let message = format!("a digest describes at most {object_mib_max} MiB; set it lower");
@@ -207,6 +215,9 @@ mod tests {
     fn wrong_values_say_what_to_write() {
         for (text, says) in [
             ("[server]\nlisten = \"8080\"", "IP:PORT"),
+            ("[server]\ntls_certificate = \"a.pem\"", "tls_key"),
+            ("[holdout]\npercent = 101", "from 0 to 100"),
+            ("[server]\nlog_format = \"xml\"", "`json`"),
             ("[ingest]\nbody_mib_max = 65", "at most 64"),
             ("[ingest]\nidle_timeout_ms = 0", "above 0"),
             ("[origin]\nkeep_segments = 10\nplaylist_segments = 6", "half of keep_segments"),

@@ -95,6 +95,7 @@ impl Dashboard {
             let at = unix_ms();
             let swarms = sources.sessions.status().await;
             let sample = sample::take(&sources, &swarms, at);
+            sample.export(&sources.metrics);
             for stream in &sample.streams {
                 self.history().add(&stream.stream, stream.row);
             }

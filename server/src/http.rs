@@ -5,6 +5,7 @@
 mod admin;
 mod auth;
 mod body;
+mod control;
 mod dashboard;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -52,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) readiness: Readiness,
     pub(crate) pages: Arc<Pages>,
     pub(crate) dashboard: Arc<Dashboard>,
+    /// Cancelled when the operator wants the server to drain and stop.
+    pub(crate) drain: CancellationToken,
     /// Cancelled when the server stops: answers without an end then end.
     pub(crate) stop: CancellationToken,
 }
@@ -142,7 +145,11 @@ pub(crate) fn admin(shared: &Shared) -> Router {
         .route("/readyz", get(admin::readyz))
         .route("/status", get(admin::status))
         .route("/admin/events", get(dashboard::events))
-        .route("/admin/streams/{stream}/peers", post(dashboard::switch_peers))
+        .route("/admin/streams/{stream}/peers", post(dashboard::switch_peers));
+    let with = |router: Router<Shared>, (_, path, handler)| router.route(path, handler);
+    let router = control::routes()
+        .into_iter()
+        .fold(router, with)
         .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
         .with_state(shared.clone());
     let pages = Router::new()

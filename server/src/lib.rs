@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod config;
+mod ctl;
 mod dashboard;
 mod demo;
 mod http;
@@ -23,7 +24,7 @@ use config::{Config, DEMO_STREAM};
 use dashboard::Dashboard;
 use http::{IngestState, Meters, Readiness, Shared};
 use metrics::Metrics;
-use net::{Listener, ListenerMeter, Service};
+use net::{Certificate, Listener, ListenerMeter, Service};
 use origin::Origin;
 use pages::Pages;
 use serde::Serialize;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use upstream::Upstreams;
@@ -70,12 +72,14 @@ pub struct Ports {
 pub struct Server {
     ports: Ports,
     entry: Shutdown,
+    drain_time: Duration,
     grace: Duration,
 }
 
 /// What has to be told to stop, in this order.
 struct Shutdown {
     readiness: Readiness,
+    drain: CancellationToken,
     stop: CancellationToken,
     sessions: SessionEntry,
     connections: TaskTracker,
@@ -137,8 +141,10 @@ impl Server {
         let (news, news_inbox) = mpsc::channel(NEWS_MAX);
         let origin = Arc::new(Origin::open(config, &news).map_err(StartError::of)?);
         let metrics = Arc::new(Metrics::new());
+        metrics.room.peers_max.set(config.tracker.peers_max.0 as f64);
+        metrics.room.connections_max.set(config.server.connections_max.0 as f64);
         let (sessions, inbox) =
-            SessionEntry::new(Arc::clone(&origin), Arc::clone(&metrics), &config.tracker);
+            SessionEntry::new(Arc::clone(&origin), Arc::clone(&metrics), config);
         let stop = CancellationToken::new();
         let upstreams = Upstreams::new(config, &origin, &metrics, &stop).map_err(StartError)?;
         let upstreams = Arc::new(upstreams);
@@ -152,6 +158,7 @@ impl Server {
             readiness: Readiness::default(),
             pages: Arc::new(Pages::built_in()),
             dashboard: Dashboard::new(),
+            drain: CancellationToken::new(),
             stop,
         };
         let mut tasks = JoinSet::new();
@@ -166,7 +173,13 @@ impl Server {
             tasks.spawn(demo::run(Arc::clone(stream)));
         }
         let (stop, connections) = (shared.stop.clone(), TaskTracker::new());
-        for (listener, service) in services(listeners, &shared, config) {
+        let certificate = certificate(config).map_err(StartError)?;
+        let tls = certificate.as_ref().map(Certificate::acceptor).transpose();
+        let tls = tls.map_err(StartError)?;
+        if let Some(certificate) = certificate {
+            tasks.spawn(certificate.keep_fresh());
+        }
+        for (listener, service) in services(listeners, &shared, config, tls.as_ref()) {
             tasks.spawn(listener.serve(service, connections.clone(), stop.clone()));
         }
         if let Some(path) = &config.server.ports_file.0 {
@@ -174,28 +187,13 @@ impl Server {
                 StartError(format!("cannot write {} (--ports-file): {error}", path.display()))
             })?;
         }
-        tracing::info!(
-            listen = %ports.listen,
-            ingest = ?ports.ingest_listen,
-            mirror = ?ports.mirror_listen,
-            admin = ?ports.admin_listen,
-            "listening"
-        );
-        for upstream in &config.upstream.urls {
-            let viewers = format!("http://{}/live/{}/PATH?QUERY", ports.listen, upstream.name);
-            tracing::info!(upstream = %upstream.base, viewers, "stands before an upstream");
-        }
-        for stream in shared.origin.streams() {
-            let page = cli::page_url(ports.listen, stream.name.as_str());
-            tracing::info!(stream = %stream.name, page, "the viewer's page");
-        }
-        if let Some(admin) = ports.admin_listen {
-            tracing::info!(dashboard = cli::dashboard_url(admin), "the operator's page");
-        }
+        announce(&ports, config, &shared);
         shared.readiness.set(true);
-        let readiness = shared.readiness;
-        let entry = Shutdown { readiness, stop, sessions, connections, tasks };
-        Ok(Self { ports, entry, grace: config.server.shutdown_grace_ms.0 })
+        let Shared { readiness, drain, .. } = shared;
+        let entry = Shutdown { readiness, drain, stop, sessions, connections, tasks };
+        let server = &config.server;
+        let drain_time = Duration::from_millis(server.drain_ms);
+        Ok(Self { ports, entry, drain_time, grace: server.shutdown_grace_ms.0 })
     }
 
     /// The addresses in use.
@@ -203,10 +201,17 @@ impl Server {
         self.ports
     }
 
-    /// Stops: takes no more connections, sends viewers away, lets requests end for a while.
+    /// Returns when the operator wants this server to drain; then it is to be stopped.
+    pub async fn drained(&self) {
+        self.entry.drain.cancelled().await;
+    }
+
+    /// Stops: is not ready for a while, then takes no more connections, sends viewers away and lets
+    /// requests end.
     pub async fn stop(self) {
-        let Shutdown { readiness, stop, sessions, connections, mut tasks } = self.entry;
+        let Shutdown { readiness, stop, sessions, connections, mut tasks, .. } = self.entry;
         readiness.set(false);
+        tokio::time::sleep(self.drain_time).await;
         stop.cancel();
         connections.close();
         let ended = async {
@@ -231,22 +236,54 @@ fn sources(shared: &Shared) -> dashboard::Sources {
     }
 }
 
+/// Says where it listens and what is where.
+fn announce(ports: &Ports, config: &Config, shared: &Shared) {
+    tracing::info!(
+        listen = %ports.listen,
+        ingest = ?ports.ingest_listen,
+        mirror = ?ports.mirror_listen,
+        admin = ?ports.admin_listen,
+        "listening"
+    );
+    for upstream in &config.upstream.urls {
+        let viewers = format!("http://{}/live/{}/PATH?QUERY", ports.listen, upstream.name);
+        tracing::info!(upstream = %upstream.base, viewers, "stands before an upstream");
+    }
+    for stream in shared.origin.streams() {
+        let page = cli::page_url(ports.listen, stream.name.as_str());
+        tracing::info!(stream = %stream.name, page, "the viewer's page");
+    }
+    if let Some(admin) = ports.admin_listen {
+        tracing::info!(dashboard = cli::dashboard_url(admin), "the operator's page");
+    }
+}
+
+/// The certificate that is named, if one is.
+fn certificate(config: &Config) -> Result<Option<Arc<Certificate>>, String> {
+    let (chain, key) = (&config.server.tls_certificate.0, &config.server.tls_key.0);
+    let (Some(chain), Some(key)) = (chain, key) else { return Ok(None) };
+    Certificate::load(chain.clone(), key.clone()).map(Some)
+}
+
 /// What is served where.
 fn services(
     listeners: Listeners,
     shared: &Shared,
     config: &Config,
+    tls: Option<&TlsAcceptor>,
 ) -> impl Iterator<Item = (Listener, Service)> {
     let connections_max = config.server.connections_max.0;
     let service = |router, meter: &Arc<ListenerMeter>| Service {
         router,
         meter: Arc::clone(meter),
         connections_max,
+        tls: None,
     };
+    let outside = |service: Service| Service { tls: tls.cloned(), ..service };
     let meters = &shared.meters;
     let ingest_apart = listeners.ingest.is_some();
-    let public = service(http::public(shared, !ingest_apart), &meters.public);
-    let ingest = service(http::ingest(shared), &meters.ingest);
+    let public = outside(service(http::public(shared, !ingest_apart), &meters.public));
+    let ingest = outside(service(http::ingest(shared), &meters.ingest));
     let mirror = service(http::mirror(shared), &meters.mirror);
     let admin = service(http::admin(shared), &meters.admin);
     [

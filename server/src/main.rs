@@ -2,8 +2,10 @@
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use sd_notify::NotifyState;
 use shoal_server::Server;
 use shoal_server::cli::{Action, Cli, dev_banner};
+use shoal_server::config::LogFormat;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -32,39 +34,76 @@ async fn run(cli: Cli) -> Result<ExitCode> {
             print!("{}", explanation.text);
             return Ok(if explanation.shares { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
+        Action::Control(order) => {
+            print!("{}", order.carry_out().await?);
+            return Ok(ExitCode::SUCCESS);
+        }
         Action::Serve(config) => (config, false),
         Action::Dev(config) => (config, true),
     };
     let filter = EnvFilter::try_new(&config.server.log)
         .with_context(|| format!("--log: `{}` is no log level", config.server.log))?;
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+        .with_ansi(std::io::stderr().is_terminal());
+    match config.server.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    // Before it listens: who sees that it does may stop it at once.
+    let mut signals = Signals::new()?;
     let server = Server::start(&config).await?;
     if dev {
         let ports = server.ports();
         print!("{}", dev_banner(&config, ports.listen, ports.admin_listen));
     }
-    interrupted().await?;
+    notify(&[NotifyState::Ready]);
+    tokio::select! {
+        () = signals.come() => {}
+        () = server.drained() => {}
+    }
+    notify(&[NotifyState::Stopping]);
     tracing::info!("stopping");
     server.stop().await;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns at SIGINT or SIGTERM.
-async fn interrupted() -> Result<()> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            result = tokio::signal::ctrl_c() => result?,
-            _ = terminate.recv() => {}
-        }
+/// Tells systemd, where it started this with `Type=notify`.
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "systemd is not reached");
     }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await?;
-    Ok(())
+}
+
+/// SIGINT and SIGTERM, heeded from the moment that this is made.
+struct Signals {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            let interrupt = signal(SignalKind::interrupt())?;
+            Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
+        }
+        #[cfg(not(unix))]
+        Ok(Self {})
+    }
+
+    /// Returns at the first of them.
+    async fn come(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+        #[cfg(not(unix))]
+        let _ = tokio::signal::ctrl_c().await;
+    }
 }

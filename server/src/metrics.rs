@@ -6,8 +6,12 @@
 use crate::http::Meters;
 use crate::net::ListenerMeter;
 use prometheus::{
-    Counter, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    Counter, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
+
+const STARTUP_BUCKETS_S: [f64; 10] = [0.05, 0.1, 0.2, 0.35, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0];
+const LATENCY_BUCKETS_S: [f64; 10] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 18.0, 30.0, 60.0];
 
 /// All metrics of the server.
 pub(crate) struct Metrics {
@@ -18,7 +22,10 @@ pub(crate) struct Metrics {
     mirror_bytes: IntCounter,
     pub(crate) peers: IntGaugeVec,
     pub(crate) rebuffer_seconds: Counter,
-    pub(crate) fallbacks: IntCounter,
+    pub(crate) played_seconds: Counter,
+    pub(crate) fallbacks: IntCounterVec,
+    pub(crate) quality: QualityMetrics,
+    pub(crate) room: RoomMetrics,
     pub(crate) hash_mismatches: IntCounter,
     pub(crate) links: IntCounterVec,
     pub(crate) plan_changes: IntCounter,
@@ -42,6 +49,81 @@ impl std::fmt::Debug for Metrics {
     }
 }
 
+/// How viewers fare, with peers and without.
+pub(crate) struct QualityMetrics {
+    pub(crate) startup_seconds: HistogramVec,
+    pub(crate) latency_seconds: HistogramVec,
+    pub(crate) viewers: IntGaugeVec,
+    pub(crate) mean: GaugeVec,
+    pub(crate) difference: GaugeVec,
+    pub(crate) switched_off: IntCounterVec,
+}
+
+impl QualityMetrics {
+    fn new(make: &Maker) -> Self {
+        Self {
+            startup_seconds: make.histogram(
+                "shoal_startup_seconds",
+                "From a viewer's first request to the end of its answer.",
+                &STARTUP_BUCKETS_S,
+            ),
+            latency_seconds: make.histogram(
+                "shoal_latency_seconds",
+                "From publication to the playhead of who plays live, at each report.",
+                &LATENCY_BUCKETS_S,
+            ),
+            viewers: make.int_gauges(
+                "shoal_quality_viewers",
+                "Viewers whose start-up is known.",
+                &["stream", "group"],
+            ),
+            mean: make.gauges(
+                "shoal_quality_mean",
+                "Mean over viewers.",
+                &["stream", "measure", "group"],
+            ),
+            difference: make.gauges(
+                "shoal_quality_difference",
+                "With peers less without, and the ends of its 95 % interval; positive is worse.",
+                &["stream", "measure", "bound"],
+            ),
+            switched_off: make.counters(
+                "shoal_peers_switched_off_total",
+                "Times that a stream's peers were switched off because they did harm.",
+                "stream",
+            ),
+        }
+    }
+}
+
+/// How much there could be.
+pub(crate) struct RoomMetrics {
+    pub(crate) resource_index: GaugeVec,
+    pub(crate) offload_bound: GaugeVec,
+    pub(crate) peers_max: Gauge,
+    pub(crate) connections_max: Gauge,
+}
+
+impl RoomMetrics {
+    fn new(make: &Maker) -> Self {
+        Self {
+            resource_index: make.gauges(
+                "shoal_resource_index",
+                "Usable upload of a stream's viewers relative to what they watch.",
+                &["stream"],
+            ),
+            offload_bound: make.gauges(
+                "shoal_offload_bound",
+                "The offload that a stream's viewers make possible: one copy, or their upload.",
+                &["stream"],
+            ),
+            peers_max: make.gauge("shoal_peers_max", "Most viewers that are let in."),
+            connections_max: make
+                .gauge("shoal_connections_max", "Most connections open on one listener."),
+        }
+    }
+}
+
 /// Makes metrics and registers them.
 struct Maker(Registry);
 
@@ -55,8 +137,36 @@ impl Maker {
         metric
     }
 
+    /// The program and its process.
+    fn process(&self) {
+        let build = Opts::new("shoal_build_info", "Version of the server.");
+        let build = self.register(IntGaugeVec::new(build, &["version"]));
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        #[cfg(target_os = "linux")]
+        self.0
+            .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
+            .expect("names are unique");
+    }
+
     fn counter(&self, name: &str, help: &str) -> IntCounter {
         self.register(IntCounter::new(name, help))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Gauge {
+        self.register(Gauge::new(name, help))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+        self.register(GaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn int_gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.register(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> HistogramVec {
+        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        self.register(HistogramVec::new(options, &["group"]))
     }
 
     fn counters(&self, name: &str, help: &str, label: &str) -> IntCounterVec {
@@ -68,9 +178,7 @@ impl Metrics {
     /// Registers everything.
     pub(crate) fn new() -> Self {
         let make = Maker(Registry::new());
-        let build = Opts::new("shoal_build_info", "Version of the server.");
-        let build = make.register(IntGaugeVec::new(build, &["version"]));
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        make.process();
         let peers = Opts::new("shoal_peers", "Viewers with a tracker session.");
         let enabled = Opts::new("shoal_peers_enabled", "Whether viewers may use peers.");
         let connections = Opts::new("shoal_connections", "Open connections.");
@@ -94,10 +202,17 @@ impl Metrics {
             ),
             peers: make.register(IntGaugeVec::new(peers, &["stream"])),
             rebuffer_seconds: make.register(Counter::new("shoal_rebuffer_seconds_total", rebuffer)),
-            fallbacks: make.counter(
+            played_seconds: make.register(Counter::new(
+                "shoal_played_seconds_total",
+                "Media handed to viewers' players, as they report it.",
+            )),
+            fallbacks: make.counters(
                 "shoal_fallback_total",
-                "Fetches from the origin of what peers should have brought.",
+                "Fetches from the origin of what peers should have brought, by why.",
+                "reason",
             ),
+            quality: QualityMetrics::new(&make),
+            room: RoomMetrics::new(&make),
             hash_mismatches: make
                 .counter("shoal_hash_mismatch_total", "Chunks whose hash did not match."),
             links: make.counters("shoal_links_total", "What became of links.", "state"),
@@ -126,8 +241,7 @@ impl Metrics {
                 "stream",
             ),
             connections: make.register(GaugeVec::new(connections, &["listener"])),
-            uptime_seconds: make
-                .register(Gauge::new("shoal_uptime_seconds", "Seconds since the start.")),
+            uptime_seconds: make.gauge("shoal_uptime_seconds", "Seconds since the start."),
             started: std::time::Instant::now(),
             registry: make.0,
         }

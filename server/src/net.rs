@@ -2,6 +2,8 @@
 
 mod listener;
 mod meter;
+mod tls;
 
 pub(crate) use listener::{Listener, Service};
 pub(crate) use meter::{Account, ConnectionMeter, ListenerMeter};
+pub(crate) use tls::Certificate;

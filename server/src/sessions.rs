@@ -5,15 +5,19 @@
 
 mod hub;
 mod links;
+mod oversight;
+mod quality;
 mod session;
 mod swarm;
+mod trace;
 
 pub(crate) use hub::Hub;
 pub(crate) use links::Links;
 pub(crate) use session::serve;
-pub(crate) use swarm::SwarmStatus;
+pub(crate) use swarm::{SwarmStatus, ViewerStatus};
+pub(crate) use trace::TraceReport;
 
-use crate::config::TrackerConfig;
+use crate::config::{Config, HoldoutConfig, TrackerConfig};
 use crate::metrics::Metrics;
 use crate::origin::Origin;
 use axum::extract::ws::Utf8Bytes;
@@ -35,6 +39,9 @@ pub(crate) struct SessionEntry {
     origin: Arc<Origin>,
     metrics: Arc<Metrics>,
     config: Arc<TrackerConfig>,
+    holdout: HoldoutConfig,
+    /// Under which viewers' addresses are hashed.
+    origin_key: Arc<[u8; 32]>,
     /// Sessions that have not ended.
     open: TaskTracker,
 }
@@ -53,6 +60,8 @@ enum Command {
     Forests { reply: oneshot::Sender<Vec<(StreamName, Forest)>> },
     /// The operator switches a stream's peers off, or on again; the answer is whether it exists.
     Peers { stream: StreamName, enabled: bool, reply: oneshot::Sender<bool> },
+    /// The operator asks for something else.
+    Order(oversight::Order),
     /// The server stops: send everybody away.
     Stop { reply: oneshot::Sender<()> },
 }
@@ -62,6 +71,8 @@ struct Joining {
     profile: Profile,
     offers: bool,
     kind: links::Kind,
+    /// Where it is from, for bans.
+    origin: u64,
     resume: Option<Resume>,
     outbox: mpsc::Sender<Utf8Bytes>,
     reply: oneshot::Sender<Result<PeerId, Refused>>,
@@ -79,11 +90,21 @@ impl SessionEntry {
     pub(crate) fn new(
         origin: Arc<Origin>,
         metrics: Arc<Metrics>,
-        config: &TrackerConfig,
+        config: &Config,
     ) -> (Self, HubInbox) {
         let (hub, inbox) = mpsc::channel(COMMANDS_MAX);
-        let config = Arc::new(config.clone());
-        (Self { hub, origin, metrics, config, open: TaskTracker::new() }, HubInbox(inbox))
+        let mut origin_key = [0; 32];
+        getrandom::fill(&mut origin_key).expect("the system has randomness");
+        let entry = Self {
+            hub,
+            origin,
+            metrics,
+            config: Arc::new(config.tracker.clone()),
+            holdout: config.holdout.clone(),
+            origin_key: Arc::new(origin_key),
+            open: TaskTracker::new(),
+        };
+        (entry, HubInbox(inbox))
     }
 
     /// How the swarms do; empty while the server stops.

@@ -3,7 +3,9 @@
 //! Rule: each key is named once, here, and its default and its manual once, in `shoal.toml`. In a
 //! layer every key may be absent; the first layer that has it gives its value.
 
-use super::value::{Bytes, Count, Listen, Mib, Millis, OptionalDvr, OptionalPath, StreamConfig};
+use super::value::{
+    Bytes, Count, Listen, LogFormat, Mib, Millis, OptionalDvr, OptionalPath, Percent, StreamConfig,
+};
 use crate::upstream::{
     AllowedHost, Fetch, OperatorQuery, OptionalHeader, PathPattern, Preset, QueryKey, UpstreamUrl,
 };
@@ -52,6 +54,12 @@ section! {
         /// Address for /metrics, /healthz, /readyz and /status.
         #[arg(long, env = "SHOAL_SERVER_ADMIN_LISTEN", value_name = "IP:PORT")]
         admin_listen: Listen,
+        /// Certificate and its chain, as a PEM file: `listen` and `ingest_listen` speak TLS.
+        #[arg(long, env = "SHOAL_SERVER_TLS_CERTIFICATE", value_name = "FILE")]
+        tls_certificate: OptionalPath,
+        /// The certificate's key, as a PEM file.
+        #[arg(long, env = "SHOAL_SERVER_TLS_KEY", value_name = "FILE")]
+        tls_key: OptionalPath,
         /// Directory of segments, state and the signing key.
         #[arg(long, env = "SHOAL_SERVER_DATA_DIR", value_name = "DIR")]
         data_dir: PathBuf,
@@ -64,6 +72,12 @@ section! {
         /// What is logged: error, warn, info, debug, trace.
         #[arg(long, env = "SHOAL_SERVER_LOG", value_name = "LEVEL")]
         log: String,
+        /// How the log is written: text or json.
+        #[arg(long, env = "SHOAL_SERVER_LOG_FORMAT", value_name = "FORMAT")]
+        log_format: LogFormat,
+        /// Time to be seen as not ready before a stop.
+        #[arg(long, env = "SHOAL_SERVER_DRAIN_MS", value_name = "MS")]
+        drain_ms: u64,
         /// Time for open requests to end at shutdown.
         #[arg(long, env = "SHOAL_SERVER_SHUTDOWN_GRACE_MS", value_name = "MS")]
         shutdown_grace_ms: Millis,
@@ -193,6 +207,30 @@ section! {
 }
 
 section! {
+    /// Viewers without peers, to compare with.
+    HoldoutLayer => HoldoutConfig {
+        /// Viewers that get no peers, in percent.
+        #[arg(long = "holdout-percent", env = "SHOAL_HOLDOUT_PERCENT", value_name = "PERCENT")]
+        percent: Percent,
+        /// Viewers in each group before anything is concluded.
+        #[arg(long = "holdout-viewers-min", env = "SHOAL_HOLDOUT_VIEWERS_MIN", value_name = "N")]
+        viewers_min: Count,
+        /// Stall time that peers may add, in thousandths of the time.
+        #[arg(long = "holdout-stall-permille-max", env = "SHOAL_HOLDOUT_STALL_PERMILLE_MAX")]
+        #[arg(value_name = "PERMILLE")]
+        stall_permille_max: u32,
+        /// Start-up time that peers may add.
+        #[arg(long = "holdout-startup-ms-max", env = "SHOAL_HOLDOUT_STARTUP_MS_MAX")]
+        #[arg(value_name = "MS")]
+        startup_ms_max: u32,
+        /// Whether a stream's peers are switched off where they harm.
+        #[arg(long = "holdout-switch-off", env = "SHOAL_HOLDOUT_SWITCH_OFF", value_name = "BOOL")]
+        #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+        switch_off: bool,
+    }
+}
+
+section! {
     /// The built-in demo.
     DemoLayer => DemoConfig {
         /// Publish the stream `demo` from the bundled clip.
@@ -217,6 +255,8 @@ pub(crate) struct Layer {
     #[command(flatten)]
     pub(crate) tracker: TrackerLayer,
     #[command(flatten)]
+    pub(crate) holdout: HoldoutLayer,
+    #[command(flatten)]
     pub(crate) demo: DemoLayer,
     /// A stream that an encoder with this key may push (repeatable).
     #[arg(long = "stream", env = "SHOAL_STREAMS", value_name = "NAME=KEY", value_delimiter = ',')]
@@ -231,6 +271,7 @@ impl Layer {
             origin: self.origin.or(under.origin),
             upstream: self.upstream.or(under.upstream),
             tracker: self.tracker.or(under.tracker),
+            holdout: self.holdout.or(under.holdout),
             demo: self.demo.or(under.demo),
             streams: self.streams.or(under.streams),
         }
@@ -243,6 +284,7 @@ impl Layer {
             origin: self.origin.complete(),
             upstream: self.upstream.complete(),
             tracker: self.tracker.complete(),
+            holdout: self.holdout.complete(),
             demo: self.demo.complete(),
             streams: self.streams.unwrap_or_default(),
         }

@@ -92,6 +92,40 @@ impl FromStr for Count {
     }
 }
 
+/// A share in whole percent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Percent(pub u8);
+
+impl FromStr for Percent {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim_end_matches('%').parse() {
+            Ok(percent) if percent <= 100 => Ok(Self(percent)),
+            _ => Err(format!("`{text}` is no share: write whole percent from 0 to 100")),
+        }
+    }
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(format!("`{text}` is no format of a log: write `text` or `json`")),
+        }
+    }
+}
+
 macro_rules! read_as_text {
     ($($value:ident)*) => { $(
         impl<'de> Deserialize<'de> for $value {
@@ -184,7 +218,9 @@ impl FromStr for Bytes {
     }
 }
 
-read_as_text!(Listen OptionalPath Millis Mib Count DvrWindow OptionalDvr Parts Bytes);
+read_as_text!(
+    Listen OptionalPath Millis Mib Count Percent LogFormat DvrWindow OptionalDvr Parts Bytes
+);
 
 /// Reads a TOML string or integer as text.
 struct Text;

@@ -4,7 +4,7 @@
 //! thousandths.
 
 use super::{Sources, json};
-use crate::metrics::Egress;
+use crate::metrics::{Egress, Metrics};
 use crate::origin::Stream;
 use crate::process;
 use crate::sessions::{Links, SwarmStatus};
@@ -34,6 +34,9 @@ pub(super) const COLUMNS: [&str; 15] = [
     "copies_permille",
 ];
 
+/// The place of `bound_permille` among them.
+const BOUND: usize = 12;
+
 /// What is kept of a stream's sample.
 pub(super) type Row = [u64; COLUMNS.len()];
 
@@ -53,6 +56,18 @@ pub(super) struct Sample {
     egress: Egress,
     connections: usize,
     pub(super) streams: Vec<StreamSample>,
+}
+
+impl Sample {
+    /// Tells Prometheus what only a look at the swarms shows.
+    pub(super) fn export(&self, metrics: &Metrics) {
+        for stream in &self.streams {
+            let name = [stream.stream.as_str()];
+            let share = |permille: u64| permille as f64 / 1000.0;
+            metrics.room.resource_index.with_label_values(&name).set(share(stream.resource_index));
+            metrics.room.offload_bound.with_label_values(&name).set(share(stream.row[BOUND]));
+        }
+    }
 }
 
 /// How a stream does.
@@ -251,6 +266,11 @@ mod tests {
         ] {
             assert_eq!(bound_permille(&supplies), bound, "{supplies:?}");
         }
+    }
+
+    #[test]
+    fn the_bound_has_its_place() {
+        assert_eq!(COLUMNS[BOUND], "bound_permille");
     }
 
     #[test]

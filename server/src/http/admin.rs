@@ -58,8 +58,8 @@ struct Status {
 }
 
 #[derive(Serialize)]
-struct StreamStatus {
-    stream: String,
+pub(super) struct StreamStatus {
+    pub(super) stream: String,
     epoch: u32,
     viewers: usize,
     totals: Totals,
@@ -74,6 +74,13 @@ struct StreamStatus {
     plan_changes: u64,
     /// Newest last, at most 300.
     objects: Vec<ObjectStatus>,
+}
+
+impl StreamStatus {
+    /// Without its objects.
+    pub(super) fn brief(self) -> Self {
+        Self { objects: Vec::new(), ..self }
+    }
 }
 
 #[derive(Serialize)]
@@ -95,12 +102,7 @@ struct ObjectStatus {
 
 /// `GET /status`.
 pub(super) async fn status(State(shared): State<Shared>) -> Response {
-    let swarms = shared.sessions.status().await;
     let usage = process::usage();
-    let streams = shared.origin.streams().map(|stream| {
-        let swarm = swarms.iter().find(|swarm| swarm.stream == stream.name);
-        stream_status(stream, swarm.cloned().unwrap_or_default(), &shared.meters)
-    });
     let status = Status {
         version: env!("CARGO_PKG_VERSION"),
         uptime_s: shared.metrics.uptime_s(),
@@ -108,9 +110,19 @@ pub(super) async fn status(State(shared): State<Shared>) -> Response {
         cpu_seconds: usage.cpu.as_secs_f64(),
         egress: Egress::of(&shared.meters.public),
         mirror_bytes: ListenerMeter::read(&shared.meters.mirror.sent_bytes),
-        streams: streams.collect(),
+        streams: streams(&shared).await,
     };
     Json(status).into_response()
+}
+
+/// How all streams do.
+pub(super) async fn streams(shared: &Shared) -> Vec<StreamStatus> {
+    let swarms = shared.sessions.status().await;
+    let streams = shared.origin.streams().map(|stream| {
+        let swarm = swarms.iter().find(|swarm| swarm.stream == stream.name);
+        stream_status(stream, swarm.cloned().unwrap_or_default(), &shared.meters)
+    });
+    streams.collect()
 }
 
 fn stream_status(stream: &Stream, swarm: SwarmStatus, meters: &Meters) -> StreamStatus {

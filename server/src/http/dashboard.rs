@@ -75,7 +75,7 @@ pub(super) async fn switch_peers(
 }
 
 /// Whether a request that changes something may come from a browser's page of ours, or from no page.
-fn is_ours(headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
+pub(super) fn is_ours(headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
     let value = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let kind = value(header::CONTENT_TYPE).and_then(|kind| kind.split(';').next());
     if !kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {

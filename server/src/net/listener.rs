@@ -13,8 +13,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -22,6 +24,8 @@ use tower::ServiceExt;
 /// Time for a request's head to come, and for an idle connection to ask again: encoders with
 /// segments of 30 s keep theirs.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// Time for a client to agree on TLS.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes that wait in memory to be written to one connection.
 const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Pause after a failed accept (no file descriptors left), so that the loop does not spin.
@@ -49,6 +53,8 @@ pub(crate) struct Service {
     pub(crate) router: Router,
     pub(crate) meter: Arc<ListenerMeter>,
     pub(crate) connections_max: usize,
+    /// Speaks TLS alone, if there is one.
+    pub(crate) tls: Option<TlsAcceptor>,
 }
 
 impl Listener {
@@ -84,8 +90,22 @@ impl Listener {
                 (Ok(permit), Ok((socket, peer))) => {
                     let meter = Arc::new(ConnectionMeter::new(&service.meter, Some(permit)));
                     let router = service.router.clone();
-                    let connection = Connection { socket, peer, meter };
-                    tasks.spawn(connection.serve(router, stop.clone()));
+                    let connection = Connection { peer, meter: Arc::clone(&meter) };
+                    let stop = stop.clone();
+                    // Chunks of a response must not wait for the acknowledgement of those before.
+                    let _ = socket.set_nodelay(true);
+                    let socket = Metered::new(socket, meter);
+                    match service.tls.clone() {
+                        None => tasks.spawn(connection.serve(socket, router, stop)),
+                        Some(tls) => tasks.spawn(async move {
+                            let hands = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(socket));
+                            match hands.await {
+                                Ok(Ok(socket)) => connection.serve(socket, router, stop).await,
+                                Ok(Err(error)) => tracing::trace!(%error, "no TLS came about"),
+                                Err(_) => tracing::trace!("no TLS came about in time"),
+                            }
+                        }),
+                    };
                 }
                 (Ok(_), Err(error)) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -98,16 +118,18 @@ impl Listener {
 }
 
 struct Connection {
-    socket: TcpStream,
     peer: SocketAddr,
     meter: Arc<ConnectionMeter>,
 }
 
 impl Connection {
-    async fn serve(self, router: Router, stop: CancellationToken) {
-        let Self { socket, peer, meter } = self;
-        // Chunks of a response must not wait for the acknowledgement of those before.
-        let _ = socket.set_nodelay(true);
+    async fn serve(
+        self,
+        socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        router: Router,
+        stop: CancellationToken,
+    ) {
+        let Self { peer, meter } = self;
         let tag = Arc::clone(&meter);
         let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
             let mut request = request.map(Body::new);
@@ -116,7 +138,7 @@ impl Connection {
             request.extensions_mut().insert(axum::extract::ConnectInfo(peer));
             router.clone().oneshot(request)
         });
-        let io = TokioIo::new(Metered::new(socket, meter));
+        let io = TokioIo::new(socket);
         let connection = http1::Builder::new()
             .half_close(true)
             .timer(TokioTimer::new())

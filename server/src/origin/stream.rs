@@ -19,7 +19,7 @@ use crate::config::IngestKey;
 use bytes::Bytes;
 use shoal_playlist::Variables;
 use shoal_wire::tracker_message::RenditionInfo;
-use shoal_wire::{ObjectId, OriginSigner, SignedDigest, StreamName};
+use shoal_wire::{Epoch, ObjectId, OriginSigner, SignedDigest, StreamName};
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -529,6 +529,17 @@ impl Stream {
         let index = self.rendition(&mut writer, playlist).await?;
         writer.state.renditions[index].header = header;
         Ok(self.publish(&mut writer, index, segment).await?)
+    }
+
+    /// Begins a new epoch of all renditions that have any segment; the newest epoch then.
+    pub(crate) async fn begin_epoch(&self) -> Result<Epoch, PushError> {
+        let mut writer = self.writer.lock().await;
+        for index in 0..writer.state.renditions.len() {
+            if writer.state.renditions[index].counters.next_msn > 0 {
+                self.restart(&mut writer, index).await?;
+            }
+        }
+        Ok(writer.state.epoch)
     }
 
     /// Begins a new epoch of the rendition at `playlist`, if it has any segment.

@@ -3,15 +3,18 @@
 //! Rule: it never waits for a viewer. A viewer whose queue is full is sent away; its links live on
 //! and it comes back. What goes to many is serialised once.
 
-use super::swarm::{Members, SwarmStatus};
+use super::oversight::Bans;
+use super::quality::Group;
+use super::swarm::{Members, Newcomer, SwarmStatus};
+use super::trace::Trace;
 use super::{Command, HubInbox, Joining, Refused, SessionEntry};
 use crate::origin::News;
 use axum::extract::ws::Utf8Bytes;
 use shoal_tracker::{Forest, Input, Output, Published, Tracker};
 use shoal_wire::tracker_message::{IceServer, LinkState, RefuseCode, Report};
 use shoal_wire::{
-    ByteSize, ClientMessage, Instant, ObjectId, PROTOCOL, PeerId, ServerMessage, SignedDigest,
-    StreamName,
+    ByteSize, ClientMessage, Instant, ObjectId, PROTOCOL, PeerId, ServerMessage, ShareMode,
+    SignedDigest, StreamName,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,16 +31,21 @@ const NODES_MAX: usize = 500;
 
 /// All swarms.
 pub(crate) struct Hub {
-    entry: SessionEntry,
-    swarms: BTreeMap<StreamName, Swarm>,
+    pub(super) entry: SessionEntry,
+    pub(super) swarms: BTreeMap<StreamName, Swarm>,
+    pub(super) bans: Bans,
     started: tokio::time::Instant,
     viewers: usize,
 }
 
-struct Swarm {
-    tracker: Tracker,
-    members: Members,
-    status: SwarmStatus,
+pub(super) struct Swarm {
+    pub(super) tracker: Tracker,
+    pub(super) members: Members,
+    pub(super) status: SwarmStatus,
+    /// A segment that the operator follows, or will.
+    pub(super) trace: Option<Trace>,
+    /// When the groups were last compared.
+    pub(super) judged: tokio::time::Instant,
     /// The digest that was sent last, ready to be sent again.
     digest: Option<(ObjectId, Utf8Bytes)>,
 }
@@ -53,6 +61,8 @@ impl Hub {
             tracker: tracker_of(&entry, name, &config),
             members: Members::new(),
             status: SwarmStatus::new(name.clone()),
+            trace: None,
+            judged: tokio::time::Instant::now(),
             digest: None,
         };
         let names = entry.origin.streams().map(|stream| stream.name.clone());
@@ -60,7 +70,8 @@ impl Hub {
         for name in swarms.keys() {
             entry.metrics.peers_enabled.with_label_values(&[name.as_str()]).set(1);
         }
-        Self { entry, swarms, started: tokio::time::Instant::now(), viewers: 0 }
+        let started = tokio::time::Instant::now();
+        Self { entry, swarms, bans: Bans::default(), started, viewers: 0 }
     }
 
     /// Runs until it is told to stop.
@@ -122,15 +133,16 @@ impl Hub {
             Command::Peers { stream, enabled, reply } => {
                 let _ = reply.send(self.switch_peers(&stream, enabled));
             }
+            Command::Order(order) => self.order(order),
             Command::Stop { .. } => {}
         }
     }
 
     /// Whether there is such a stream. The tracker makes of it what goes to those who are here.
-    fn switch_peers(&mut self, stream: &StreamName, enabled: bool) -> bool {
+    pub(super) fn switch_peers(&mut self, stream: &StreamName, enabled: bool) -> bool {
         let Some(swarm) = self.swarms.get_mut(stream) else { return false };
         if swarm.status.peers_enabled != enabled {
-            tracing::info!(%stream, enabled, "the operator switched peers");
+            tracing::info!(%stream, enabled, "peers are switched");
         }
         swarm.status.peers_enabled = enabled;
         let gauge = &self.entry.metrics.peers_enabled;
@@ -140,7 +152,7 @@ impl Hub {
     }
 
     fn join(&mut self, joining: Joining) {
-        let Joining { stream, profile, offers, kind, resume, outbox, reply } = joining;
+        let Joining { stream, mut profile, offers, kind, origin, resume, outbox, reply } = joining;
         let refuse = |code, message: String| Err(Refused { code, message });
         let Some(swarm) = self.swarms.get_mut(&stream) else {
             let _ = reply.send(refuse(RefuseCode::UnknownStream, format!("no stream `{stream}`")));
@@ -152,6 +164,11 @@ impl Hub {
             let _ = reply.send(refuse(RefuseCode::Limit, message));
             return;
         }
+        if self.bans.holds(origin) {
+            let message = "the operator lets nobody in from there".to_owned();
+            let _ = reply.send(refuse(RefuseCode::Removed, message));
+            return;
+        }
         let known = resume.as_ref().map(|resume| resume.peer);
         let known = known.filter(|peer| peer.0 != 0 && !swarm.members.contains(*peer));
         let peer = known.unwrap_or_else(|| PeerId(random()));
@@ -159,12 +176,16 @@ impl Hub {
             return;
         }
         self.viewers += 1;
-        swarm.members.insert(peer, (offers, kind), outbox);
+        let group = Group::of(peer, &self.entry.holdout);
+        swarm.members.insert(peer, Newcomer { outbox, offers, kind, group, origin });
         let viewers = swarm.members.len();
         let welcome = self.entry.welcome(&stream, peer);
         swarm.members.send(peer, &welcome);
-        if !swarm.status.peers_enabled {
+        if !swarm.status.peers_enabled || group == Group::Holdout {
             swarm.members.send(peer, &ServerMessage::Peers { enabled: false });
+        }
+        if group == Group::Holdout {
+            profile.share = ShareMode::Off;
         }
         self.entry.metrics.peers.with_label_values(&[stream.as_str()]).set(viewers as i64);
         let (edges, neighbours) =
@@ -172,7 +193,7 @@ impl Hub {
         self.feed(&stream, Input::Join { peer, profile, edges, neighbours });
     }
 
-    fn leave(&mut self, stream: &StreamName, peer: PeerId) {
+    pub(super) fn leave(&mut self, stream: &StreamName, peer: PeerId) {
         let Some(swarm) = self.swarms.get_mut(stream) else { return };
         if swarm.members.remove(peer) {
             self.viewers -= 1;
@@ -188,12 +209,28 @@ impl Hub {
             return;
         }
         let input = match message {
-            ClientMessage::Watch { rendition, msn } => Input::Watch { peer, rendition, msn },
+            ClientMessage::Watch { rendition, msn } => {
+                swarm.members.note_watch(peer, rendition, true);
+                Input::Watch { peer, rendition, msn }
+            }
             ClientMessage::Position { rendition, epoch, msn, ahead, held } => {
                 Input::Position { peer, rendition, epoch, msn, ahead, held }
             }
-            ClientMessage::Unwatch { rendition } => Input::Unwatch { peer, rendition },
-            ClientMessage::Share { share, upload_cap } => Input::Share { peer, share, upload_cap },
+            ClientMessage::Unwatch { rendition } => {
+                swarm.members.note_watch(peer, rendition, false);
+                Input::Unwatch { peer, rendition }
+            }
+            ClientMessage::Share { share, upload_cap } => {
+                let held_out = swarm.members.group(peer) == Some(Group::Holdout);
+                let share = if held_out { ShareMode::Off } else { share };
+                Input::Share { peer, share, upload_cap }
+            }
+            ClientMessage::Traced { object, known_ms, parents, fell_back } => {
+                if let Some(trace) = &mut swarm.trace {
+                    trace.arrived(peer, object, known_ms, &parents, fell_back);
+                }
+                return;
+            }
             ClientMessage::Lost { rendition, substream, parent, reason } => {
                 Input::Lost { peer, rendition, substream, parent, reason }
             }
@@ -225,10 +262,12 @@ impl Hub {
     }
 
     fn report(&mut self, stream: &StreamName, peer: PeerId, report: Report) -> Input {
+        let latency_s = self.latency(stream, &report);
         if let Some(swarm) = self.swarms.get_mut(stream) {
             let sum = &mut swarm.status.totals;
-            swarm.members.report(peer, &report.totals, sum, &self.entry.metrics);
+            swarm.members.report(peer, (&report, latency_s), sum, &self.entry.metrics);
         }
+        self.judge(stream);
         Input::Report { peer, report }
     }
 
@@ -262,6 +301,7 @@ impl Hub {
             }
             News::Published { stream, digest } => {
                 self.entry.metrics.published.with_label_values(&[stream.as_str()]).inc();
+                self.follow(&stream, &digest);
                 let Some(swarm) = self.swarms.get_mut(&stream) else { return };
                 let message = digest_text(&digest);
                 if digest.end_of_stream {
@@ -342,7 +382,7 @@ impl Swarm {
                 self.members.send(peer, &ServerMessage::Disconnect { peer: other });
             }
             Output::Peers { enabled } => {
-                self.members.broadcast(&ServerMessage::Peers { enabled });
+                self.members.switch_peers(enabled);
             }
             Output::Banned { peer } => {
                 self.status.bans += 1;

@@ -27,6 +27,15 @@ impl Kind {
             _ => Self::Other,
         }
     }
+
+    /// In words.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Browser => "browser",
+            Self::Native => "native",
+            Self::Other => "other",
+        }
+    }
 }
 
 /// What became of the links of one kind of pair.

@@ -5,6 +5,7 @@
 
 use super::hub::digest_text;
 use super::links::Kind;
+use super::oversight::origin_of;
 use super::{Command, Joining, Refused, SessionEntry};
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
 use futures_util::SinkExt;
@@ -52,6 +53,7 @@ const fn label(code: RefuseCode) -> &'static str {
         RefuseCode::UnknownStream => "session_stream",
         RefuseCode::BadMessage => "session_message",
         RefuseCode::Limit => "session_limit",
+        RefuseCode::Removed => "session_removed",
         RefuseCode::Shutdown => "session_shutdown",
     }
 }
@@ -74,7 +76,8 @@ async fn run(
     };
     let (outbox, inbox) = mpsc::channel(entry.config.queue_messages_max.0);
     let (reply, answer) = oneshot::channel();
-    let joining = joining(hello, path_stream, address, outbox, reply)?;
+    let origin = origin_of(address.ip(), &entry.origin_key);
+    let joining = Joining { origin, ..joining(hello, path_stream, address, outbox, reply)? };
     let stream = joining.stream.clone();
     let stopping = || Refused { code: RefuseCode::Shutdown, message: "the server stops".into() };
     entry.hub.send(Command::Join(Box::new(joining))).await.map_err(|_| stopping())?;
@@ -125,7 +128,7 @@ fn joining(
         mapping: Mapping::Unknown,
     };
     let kind = Kind::of(&agent, offers);
-    Ok(Joining { stream, profile, offers, kind, resume, outbox, reply })
+    Ok(Joining { stream, profile, offers, kind, origin: 0, resume, outbox, reply })
 }
 
 struct Session<'a> {
@@ -203,6 +206,7 @@ impl Session<'_> {
             | ClientMessage::Link { .. }
             | ClientMessage::Lost { .. }
             | ClientMessage::BadChunk { .. }
+            | ClientMessage::Traced { .. }
             | ClientMessage::Report(_)) => {
                 let command =
                     Command::Message { stream: self.stream.clone(), peer: self.peer, message };

@@ -4,16 +4,19 @@
 //! differences, so that they outlive the viewers and count nothing twice.
 
 use super::links::{Kind, Links};
+use super::quality::{Group, Quality, Viewing};
 use crate::metrics::Metrics;
 use axum::extract::ws::Utf8Bytes;
 use shoal_tracker::forest::Supply;
-use shoal_wire::tracker_message::Totals;
-use shoal_wire::{ByteSize, PeerId, ServerMessage, StreamName};
-use std::collections::{HashMap, VecDeque};
+use shoal_wire::tracker_message::{Report, Totals};
+use shoal_wire::{ByteSize, PeerId, RenditionId, ServerMessage, StreamName};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use tokio::sync::mpsc;
 
 /// Viewers that left whose totals are remembered, in case they come back under their name.
 const DEPARTED_MAX: usize = 10_000;
+/// Renditions that one viewer plays at once: video, audio, subtitles, and those it leaves.
+const WATCHES_MAX: usize = 8;
 
 /// How a stream's swarm does.
 #[derive(Clone, Debug)]
@@ -51,13 +54,23 @@ impl SwarmStatus {
     }
 }
 
+/// A viewer that says hello.
+pub(super) struct Newcomer {
+    pub(super) outbox: mpsc::Sender<Utf8Bytes>,
+    /// It had better make the offers of its links.
+    pub(super) offers: bool,
+    pub(super) kind: Kind,
+    pub(super) group: Group,
+    /// Where it is from, for bans; leads to no address.
+    pub(super) origin: u64,
+}
+
 /// One viewer.
 pub(super) struct Member {
-    outbox: mpsc::Sender<Utf8Bytes>,
-    /// It had better make the offers of its links.
-    offers: bool,
-    kind: Kind,
+    newcomer: Newcomer,
     totals: Totals,
+    viewing: Viewing,
+    watches: Vec<RenditionId>,
     /// Peers that it was introduced to, and whether it is the one that offers.
     introduced: HashMap<PeerId, bool>,
 }
@@ -69,6 +82,20 @@ pub(super) struct Members {
     departed_order: VecDeque<PeerId>,
     /// Viewers whose queue is full: they are to be sent away.
     overrun: Vec<PeerId>,
+    /// How those that left fared.
+    quality: Quality,
+}
+
+/// One viewer, as it is shown to the operator.
+#[derive(Clone, Debug, serde::Serialize)]
+pub(crate) struct ViewerStatus {
+    peer: String,
+    group: &'static str,
+    kind: &'static str,
+    watches: Vec<u16>,
+    /// Viewers that it may have links with.
+    introduced: usize,
+    totals: Totals,
 }
 
 impl Members {
@@ -78,6 +105,7 @@ impl Members {
             departed: HashMap::new(),
             departed_order: VecDeque::new(),
             overrun: Vec::new(),
+            quality: Quality::default(),
         }
     }
 
@@ -89,14 +117,16 @@ impl Members {
         self.by_peer.contains_key(&peer)
     }
 
-    pub(super) fn insert(
-        &mut self,
-        peer: PeerId,
-        (offers, kind): (bool, Kind),
-        outbox: mpsc::Sender<Utf8Bytes>,
-    ) {
-        let totals = self.departed.remove(&peer).unwrap_or_default();
-        let member = Member { outbox, offers, kind, totals, introduced: HashMap::new() };
+    pub(super) fn insert(&mut self, peer: PeerId, newcomer: Newcomer) {
+        let before = self.departed.remove(&peer);
+        let (group, is_resumed) = (newcomer.group, before.is_some());
+        let member = Member {
+            newcomer,
+            totals: before.unwrap_or_default(),
+            viewing: Viewing::new(group, is_resumed),
+            watches: Vec::new(),
+            introduced: HashMap::new(),
+        };
         self.by_peer.insert(peer, member);
     }
 
@@ -108,6 +138,7 @@ impl Members {
                 other.introduced.remove(&peer);
             }
         }
+        self.quality.add(&member.viewing);
         self.departed.insert(peer, member.totals);
         self.departed_order.push_back(peer);
         if self.departed_order.len() > DEPARTED_MAX
@@ -129,7 +160,7 @@ impl Members {
 
     pub(super) fn send_text(&mut self, peer: PeerId, text: Utf8Bytes) {
         if let Some(member) = self.by_peer.get(&peer)
-            && member.outbox.try_send(text).is_err()
+            && member.newcomer.outbox.try_send(text).is_err()
         {
             self.overrun.push(peer);
         }
@@ -139,16 +170,74 @@ impl Members {
     pub(super) fn broadcast(&mut self, message: &ServerMessage) {
         let text = Utf8Bytes::from(message.to_json());
         for (peer, member) in &self.by_peer {
-            if member.outbox.try_send(text.clone()).is_err() {
+            if member.newcomer.outbox.try_send(text.clone()).is_err() {
                 self.overrun.push(*peer);
             }
         }
     }
 
+    /// Tells all who may use peers whether they are on.
+    pub(super) fn switch_peers(&mut self, enabled: bool) {
+        let text = Utf8Bytes::from(ServerMessage::Peers { enabled }.to_json());
+        let with_peers = self.by_peer.iter().filter(|(_, it)| it.newcomer.group == Group::Peers);
+        for (peer, member) in with_peers {
+            if member.newcomer.outbox.try_send(text.clone()).is_err() {
+                self.overrun.push(*peer);
+            }
+        }
+    }
+
+    pub(super) fn group(&self, peer: PeerId) -> Option<Group> {
+        Some(self.by_peer.get(&peer)?.newcomer.group)
+    }
+
+    /// Where a viewer is from, for bans.
+    pub(super) fn origin(&self, peer: PeerId) -> Option<u64> {
+        Some(self.by_peer.get(&peer)?.newcomer.origin)
+    }
+
+    /// A viewer plays a rendition, or does not any more.
+    pub(super) fn note_watch(&mut self, peer: PeerId, rendition: RenditionId, watches: bool) {
+        if let Some(member) = self.by_peer.get_mut(&peer) {
+            member.watches.retain(|it| *it != rendition);
+            if watches && member.watches.len() < WATCHES_MAX {
+                member.watches.push(rendition);
+            }
+        }
+    }
+
+    /// Who plays a rendition.
+    pub(super) fn watching(&self, rendition: RenditionId) -> BTreeSet<PeerId> {
+        let watching = self.by_peer.iter().filter(|(_, it)| it.watches.contains(&rendition));
+        watching.map(|(peer, _)| *peer).collect()
+    }
+
+    /// How all fared who were here.
+    pub(super) fn quality(&self) -> Quality {
+        let mut quality = self.quality.clone();
+        for member in self.by_peer.values() {
+            quality.add(&member.viewing);
+        }
+        quality
+    }
+
+    /// One viewer.
+    pub(super) fn viewer(&self, peer: PeerId) -> Option<ViewerStatus> {
+        let member = self.by_peer.get(&peer)?;
+        Some(ViewerStatus {
+            peer: peer.to_string(),
+            group: member.newcomer.group.as_str(),
+            kind: member.newcomer.kind.as_str(),
+            watches: member.watches.iter().map(|it| it.0).collect(),
+            introduced: member.introduced.len(),
+            totals: member.totals,
+        })
+    }
+
     /// Sends to each what `message` makes for it. Who does not read misses it.
     pub(super) fn send_each(&self, mut message: impl FnMut() -> ServerMessage) {
         for member in self.by_peer.values() {
-            let _ = member.outbox.try_send(message().to_json().into());
+            let _ = member.newcomer.outbox.try_send(message().to_json().into());
         }
     }
 
@@ -158,7 +247,7 @@ impl Members {
     pub(super) fn introduce(&mut self, first: PeerId, second: PeerId) {
         let member = |peer| self.by_peer.get(&peer);
         let (Some(one), Some(two)) = (member(first), member(second)) else { return };
-        let is_first = one.offers || !two.offers;
+        let is_first = one.newcomer.offers || !two.newcomer.offers;
         for (peer, other, offer) in [(first, second, is_first), (second, first, !is_first)] {
             if let Some(member) = self.by_peer.get_mut(&peer) {
                 member.introduced.insert(other, offer);
@@ -183,21 +272,42 @@ impl Members {
 
     /// What the programs at the two ends are, if both are there.
     pub(super) fn kinds(&self, peer: PeerId, other: PeerId) -> Option<(Kind, Kind)> {
-        Some((self.by_peer.get(&peer)?.kind, self.by_peer.get(&other)?.kind))
+        let kind = |peer| Some(self.by_peer.get(&peer)?.newcomer.kind);
+        Some((kind(peer)?, kind(other)?))
     }
 
-    /// Takes a viewer's totals in: what is new of them goes to `sum` and to the metrics.
-    pub(super) fn report(&mut self, peer: PeerId, now: &Totals, sum: &mut Totals, m: &Metrics) {
+    /// Takes a viewer's report in: what is new of its totals goes to `sum` and to the metrics.
+    /// `latency_s` is how far behind publication it plays, if that is known.
+    pub(super) fn report(
+        &mut self,
+        peer: PeerId,
+        (report, latency_s): (&Report, Option<f64>),
+        sum: &mut Totals,
+        m: &Metrics,
+    ) {
         let Some(member) = self.by_peer.get_mut(&peer) else { return };
-        let new = difference(now, &member.totals);
-        member.totals = *now;
+        let new = difference(&report.totals, &member.totals);
+        member.totals = report.totals;
         add(sum, &new);
+        let group = member.newcomer.group.as_str();
+        if let Some(startup_s) = member.viewing.note(&new, report.startup_ms) {
+            m.quality.startup_seconds.with_label_values(&[group]).observe(startup_s);
+        }
+        if let Some(latency_s) = latency_s {
+            member.viewing.note_latency(latency_s);
+            m.quality.latency_seconds.with_label_values(&[group]).observe(latency_s);
+        }
         let delivered = |source| m.delivered_bytes.with_label_values(&[source]);
         delivered("origin").inc_by(new.from_origin.as_bytes());
         delivered("peer").inc_by(new.from_peers.as_bytes());
         m.wasted_bytes.inc_by(new.wasted.as_bytes());
         m.rebuffer_seconds.inc_by(new.stalled_ms as f64 / 1000.0);
-        m.fallbacks.inc_by(new.fallbacks);
+        m.played_seconds.inc_by(new.played_ms as f64 / 1000.0);
+        let named = [("deadline", new.fallbacks_deadline), ("no-source", new.fallbacks_no_source)];
+        let rest = new.fallbacks.saturating_sub(named.iter().map(|(_, count)| count).sum());
+        for (reason, count) in named.into_iter().chain([("no-peers", rest)]) {
+            m.fallbacks.with_label_values(&[reason]).inc_by(count);
+        }
         m.hash_mismatches.inc_by(new.hash_mismatches);
     }
 }
@@ -216,7 +326,10 @@ fn difference(now: &Totals, before: &Totals) -> Totals {
         to_peers: bytes(now.to_peers, before.to_peers),
         hash_mismatches: count(now.hash_mismatches, before.hash_mismatches),
         fallbacks: count(now.fallbacks, before.fallbacks),
+        fallbacks_deadline: count(now.fallbacks_deadline, before.fallbacks_deadline),
+        fallbacks_no_source: count(now.fallbacks_no_source, before.fallbacks_no_source),
         stalled_ms: count(now.stalled_ms, before.stalled_ms),
+        played_ms: count(now.played_ms, before.played_ms),
     }
 }
 
@@ -233,7 +346,10 @@ fn add(sum: &mut Totals, new: &Totals) {
         to_peers: bytes(sum.to_peers, new.to_peers),
         hash_mismatches: sum.hash_mismatches.saturating_add(new.hash_mismatches),
         fallbacks: sum.fallbacks.saturating_add(new.fallbacks),
+        fallbacks_deadline: sum.fallbacks_deadline.saturating_add(new.fallbacks_deadline),
+        fallbacks_no_source: sum.fallbacks_no_source.saturating_add(new.fallbacks_no_source),
         stalled_ms: sum.stalled_ms.saturating_add(new.stalled_ms),
+        played_ms: sum.played_ms.saturating_add(new.played_ms),
     };
 }
 
@@ -241,7 +357,14 @@ fn add(sum: &mut Totals, new: &Totals) {
 mod tests {
     use super::*;
 
-    const NATIVE: (bool, Kind) = (false, Kind::Native);
+    fn newcomer(offers: bool, outbox: &mpsc::Sender<Utf8Bytes>) -> Newcomer {
+        let (outbox, kind, group) = (outbox.clone(), Kind::Native, Group::Peers);
+        Newcomer { outbox, offers, kind, group, origin: 0 }
+    }
+
+    fn report(totals: Totals) -> Report {
+        Report { totals, ..Report::default() }
+    }
 
     fn totals(delivered: u64, fallbacks: u64) -> Totals {
         Totals { delivered: ByteSize::from_bytes(delivered), fallbacks, ..Totals::default() }
@@ -253,16 +376,16 @@ mod tests {
         let (outbox, _inbox) = mpsc::channel(4);
         let mut members = Members::new();
         let mut sum = Totals::default();
-        members.insert(PeerId(1), NATIVE, outbox.clone());
-        members.report(PeerId(1), &totals(100, 2), &mut sum, &metrics);
-        members.report(PeerId(1), &totals(150, 2), &mut sum, &metrics);
+        members.insert(PeerId(1), newcomer(false, &outbox));
+        members.report(PeerId(1), (&report(totals(100, 2)), None), &mut sum, &metrics);
+        members.report(PeerId(1), (&report(totals(150, 2)), None), &mut sum, &metrics);
         assert!(members.remove(PeerId(1)));
-        members.insert(PeerId(1), NATIVE, outbox);
-        members.report(PeerId(1), &totals(170, 3), &mut sum, &metrics);
+        members.insert(PeerId(1), newcomer(false, &outbox));
+        members.report(PeerId(1), (&report(totals(170, 3)), None), &mut sum, &metrics);
         assert_eq!(sum, totals(170, 3));
-        members.report(PeerId(1), &totals(10, 0), &mut sum, &metrics);
+        members.report(PeerId(1), (&report(totals(10, 0)), None), &mut sum, &metrics);
         assert_eq!(sum, totals(180, 3));
-        assert_eq!(metrics.fallbacks.get(), 3);
+        assert_eq!(metrics.fallbacks.with_label_values(&["no-peers"]).get(), 3);
     }
 
     #[test]
@@ -270,7 +393,7 @@ mod tests {
         let (outbox, mut inbox) = mpsc::channel(2);
         let mut members = Members::new();
         for peer in [1, 2, 3] {
-            members.insert(PeerId(peer), NATIVE, outbox.clone());
+            members.insert(PeerId(peer), newcomer(false, &outbox));
         }
         members.introduce(PeerId(1), PeerId(2));
         assert_eq!(members.introduced(PeerId(1), PeerId(2)), Some(true));
@@ -287,7 +410,7 @@ mod tests {
         let (outbox, _inbox) = mpsc::channel(8);
         let mut members = Members::new();
         for (peer, offers) in [(1, false), (2, true), (3, true)] {
-            members.insert(PeerId(peer), (offers, Kind::Other), outbox.clone());
+            members.insert(PeerId(peer), newcomer(offers, &outbox));
         }
         for (first, second, is_first) in [(1, 2, false), (2, 1, true), (2, 3, true)] {
             members.introduce(PeerId(first), PeerId(second));

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of message")]
 
+mod control;
 mod dashboard;
 mod epochs;
 mod ffmpeg;
@@ -17,6 +18,7 @@ mod playback;
 mod push;
 mod recordings;
 mod restart;
+mod tls;
 mod tracker;
 mod upstream;
 mod upstream_nginx;

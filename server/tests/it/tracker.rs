@@ -41,6 +41,13 @@ impl Viewer {
         (viewer, peer, key)
     }
 
+    /// Connects and says hello.
+    pub(crate) async fn hello(fixture: &Fixture, stream: &str) -> Self {
+        let mut viewer = Self::connect(fixture, stream).await;
+        viewer.say(&hello(stream, PROTOCOL)).await;
+        viewer
+    }
+
     pub(crate) async fn say(&mut self, message: &ClientMessage) {
         self.send(Message::text(message.to_json())).await;
     }
@@ -50,7 +57,7 @@ impl Viewer {
     }
 
     /// The next message; none when the server has closed.
-    async fn next(&mut self) -> Option<ServerMessage> {
+    pub(crate) async fn next(&mut self) -> Option<ServerMessage> {
         loop {
             match soon(self.0.next()).await? {
                 Ok(Message::Text(text)) => return Some(ServerMessage::from_json(&text).unwrap()),
@@ -74,7 +81,7 @@ impl Viewer {
     }
 
     /// The session must end with this.
-    async fn is_refused(&mut self, code: RefuseCode, says: &str) {
+    pub(crate) async fn is_refused(&mut self, code: RefuseCode, says: &str) {
         let (given, message) = self
             .hear_until(|message| match message {
                 ServerMessage::Refuse { code, message } => Some((code, message)),
@@ -192,6 +199,7 @@ async fn reports_are_summed_and_outlive_their_viewer() {
             from_origin: bytes(40),
             from_peers: bytes(60),
             fallbacks: 3,
+            fallbacks_deadline: 2,
             ..Totals::default()
         };
         viewer.say(&ClientMessage::Report(Report { totals, ..Report::default() })).await;
@@ -205,7 +213,8 @@ async fn reports_are_summed_and_outlive_their_viewer() {
     })
     .await;
     assert_eq!(fixture.metric("shoal_delivered_bytes_total{source=\"origin\"}").await, 80.0);
-    assert_eq!(fixture.metric("shoal_fallback_total").await, 6.0);
+    assert_eq!(fixture.metric("shoal_fallback_total{reason=\"deadline\"}").await, 4.0);
+    assert_eq!(fixture.metric("shoal_fallback_total{reason=\"no-peers\"}").await, 2.0);
     assert_eq!(fixture.metric("shoal_peers{stream=\"cam\"}").await, 0.0);
     assert!(fixture.status().await["egress"]["control_bytes"].as_u64().unwrap() > 100);
 }
