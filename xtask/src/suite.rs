@@ -30,6 +30,9 @@ pub(crate) const PROGRAMS: &[(&str, &str)] = &[
     ("node", "nodejs"),
     ("npm", "npm"),
     ("nginx", "nginx"),
+    ("prometheus", "prometheus"),
+    ("promtool", "prometheus"),
+    ("systemd-analyze", "systemd"),
 ];
 
 /// Sets up the machine and runs all tests, documentation tests first: so the closing lines of the
@@ -85,7 +88,8 @@ pub(crate) fn provide(programs: &[(&str, &'static str)], no_install: bool) {
 fn install(packages: &[&str]) -> Result<()> {
     let apt = |args: &[&str]| {
         let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive").args(args);
+        // In runlevel 1, packages do not start the services that they bring.
+        command.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1").args(args);
         shell::run(&mut command)
     };
     apt(&["update", "-qq"])?;
