@@ -64,6 +64,8 @@ fn every_flag_in_a_deployment_exists() {
         "helm/shoal/templates/statefulset.yaml",
     ] {
         let text = read(name);
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+        let text = lines.collect::<Vec<_>>().join("\n");
         let words = text.split(|c: char| c.is_whitespace() || c == '"');
         let used = words.filter(|word| word.starts_with("--") && word.len() > 3);
         let used = used.map(|word| word.split('=').next().unwrap());

@@ -79,7 +79,8 @@ impl Stage {
         let args = ["run", "--origin", &format!("http://{origin}"), "--listen", "127.0.0.1:0"];
         let agent = self.start_listening("shoal-agent", &format!("agent-{number}"), &args);
         for path in paths {
-            let url = format!("http://{}{path}", agent["listen"].as_str().unwrap());
+            let agent = agent["listen"].as_str().unwrap();
+            let url = format!("http://{agent}/http/{origin}{path}");
             self.start("xtask", &["reader", "--url", &url]);
         }
     }
@@ -206,7 +207,8 @@ fn every_query_of_the_dashboard_finds_data_and_alerts_fire() {
     }
     let groups = "count(shoal_quality_viewers{stream=\"demo\"} > 1)";
     for number in VIEWERS..VIEWERS_MAX {
-        std::thread::sleep(Duration::from_secs(8));
+        // A viewer reports every five seconds.
+        std::thread::sleep(Duration::from_secs(6));
         if query(&prometheus, groups).first().is_some_and(|(_, groups)| *groups == 2.0) {
             break;
         }
