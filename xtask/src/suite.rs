@@ -30,6 +30,8 @@ pub(crate) const PROGRAMS: &[(&str, &str)] = &[
     ("node", "nodejs"),
     ("npm", "npm"),
     ("nginx", "nginx"),
+    ("curl", "curl"),
+    ("openssl", "openssl"),
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
     ("systemd-analyze", "systemd"),
