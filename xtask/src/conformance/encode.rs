@@ -84,7 +84,9 @@ impl Encoder {
     ) -> Result<Self> {
         let url = format!("{}index.m3u8", push_url(address, stream));
         let folder = folder.to_owned();
-        let process = launch(&folder, stream, &url, HEAD_START_S)?;
+        // With a head start its dates are ahead of the clock, and would go back when it restarts.
+        let head_start_s = if live == Live::Restart { 0 } else { HEAD_START_S };
+        let process = launch(&folder, stream, &url, head_start_s)?;
         let task = tokio::spawn(async move {
             let mut process = process;
             // The sender is dropped where nobody plays any more.
