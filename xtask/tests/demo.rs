@@ -134,6 +134,22 @@ fn viewers_of_a_cdn_with_tokens_of_their_own_share() {
 }
 
 #[test]
+fn viewers_of_a_title_share_it_and_seek_in_it_and_it_stays_when_they_leave() {
+    let args = ["--vod", "30", "--viewers", "3", "--stagger", "3", "--seeks", "1"];
+    let run = Run::new("demo-vod", &args);
+    let said = &run.said;
+    // Fifteen segments of 2 s at three players, one of whom jumps about, and some at the fourth.
+    run.check_bytes(35.0);
+    assert!(run.number("offload_ratio") > 0.3, "{said}");
+    assert!(run.number("offload_ratio") < run.number("offload_bound"), "no better than possible");
+    assert!(run.number("seeks") >= 3.0, "{said}");
+    assert_eq!(run.number("seeks_unanswered"), 0.0, "{said}");
+    let delivered = run.number("second_showing_delivered_bytes");
+    assert!(delivered > 0.0, "{said}");
+    assert!(run.number("second_showing_from_origin_bytes") >= delivered, "{said}");
+}
+
+#[test]
 fn a_viewer_that_corrupts_what_it_relays_is_cut_off() {
     let args = ["--viewers", "4", "--seconds", "30", "--corrupt", "1", "--ffmpeg"];
     let run = Run::new("demo-corrupt", &args);
@@ -156,6 +172,8 @@ fn what_cannot_be_run_is_refused_in_a_sentence() {
         (&["--browsers", "2", "--upstream"], "leave --browsers out"),
         (&["--seconds", "20", "--restart-server", "20"], "after the end"),
         (&["--corrupt", "6"], "no honest viewer"),
+        (&["--vod", "60", "--ffmpeg"], "no live event"),
+        (&["--vod", "--viewers", "4", "--seeks", "3"], "every other"),
         (&["--shape", "5mbit"], "up=RATE"),
         (&["--rate", "fast"], "no rate"),
         (&["--bin-dir", "/nonexistent"], "does not exist"),

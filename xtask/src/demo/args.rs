@@ -27,6 +27,18 @@ pub(crate) struct Args {
     #[arg(long, value_enum, value_name = "WHERE", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "path")]
     pub(crate) upstream: Option<Signing>,
+    /// Show a title of that many seconds on demand in place of a live event; when all viewers have
+    /// left, one more comes.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "180")]
+    #[arg(value_parser = clap::value_parser!(u64).range(10..=3600))]
+    pub(crate) vod: Option<u64>,
+    /// Viewers of the title who seek all over it.
+    #[arg(long, value_name = "COUNT", default_value_t = 0, requires = "vod")]
+    pub(crate) seeks: u8,
+    /// Seconds from one join to the next.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) stagger: u64,
     /// Shape every viewer's uplink, e.g. up=5mbit (network namespaces and tc; needs root).
     #[arg(long, value_name = "up=RATE")]
     pub(crate) shape: Option<Shape>,
@@ -160,6 +172,18 @@ impl Args {
             self.upstream.is_none() || self.browsers == 0,
             "--upstream gives each agent a URL of its own; pages have one: leave --browsers out"
         );
+        if self.vod.is_some() {
+            let is_live = self.is_encoded() || self.seconds.is_some();
+            ensure!(
+                !is_live && self.browsers == 0,
+                "--vod is no live event, ends with the last viewer's title, and is for agents: \
+                 leave --ffmpeg, --upstream, --seconds and --browsers out"
+            );
+            ensure!(
+                usize::from(self.seeks) <= seekers(self.viewers).count(),
+                "--seeks takes every other of the viewers at most"
+            );
+        }
         ensure!(
             self.corrupt == 0 || self.corrupt < self.total(),
             "--corrupt {} leaves no honest viewer among {}",
@@ -180,13 +204,26 @@ impl Args {
     }
 
     fn check_second(&self, flag: &str, second: u64) -> Result<()> {
-        if second < u64::from(self.total()) {
-            bail!("{flag} at second {second} comes before the last of the joins, 1 s apart");
+        let stagger = self.stagger;
+        if second <= self.last_join() {
+            bail!(
+                "{flag} at second {second} comes before the last of the joins, {stagger} s apart"
+            );
         }
-        if self.seconds.is_some_and(|seconds| second >= seconds) {
+        if self.end().is_some_and(|seconds| second >= seconds) {
             bail!("{flag} at second {second} comes after the end of the run");
         }
         Ok(())
+    }
+
+    /// Second of the last join, if no page is late.
+    fn last_join(&self) -> u64 {
+        self.stagger * u64::from(self.total().saturating_sub(1))
+    }
+
+    /// Second at which the run ends, if it does by itself.
+    pub(crate) fn end(&self) -> Option<u64> {
+        self.vod.map(|seconds| self.last_join() + seconds + TITLE_SLACK_S).or(self.seconds)
     }
 
     /// Whether ffmpeg makes the stream.
@@ -207,6 +244,14 @@ impl Args {
             None => players <= 10,
         }
     }
+}
+
+/// Start-up and what stalls take of a title's time.
+const TITLE_SLACK_S: u64 = 5;
+
+/// The viewers who may seek, by index: the others are there to be followed.
+pub(crate) fn seekers(viewers: u8) -> impl Iterator<Item = u8> {
+    (0..viewers).skip(1).step_by(2)
 }
 
 #[cfg(test)]

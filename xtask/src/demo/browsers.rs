@@ -115,6 +115,7 @@ impl Browsers {
             startup_s: seen.last["startupMs"].as_f64().map(|ms| ms / 1000.0),
             latency_s: median(seen.latencies_s.iter().copied()),
             stalls: stalls.collect(),
+            seeks: Vec::new(),
         }
     }
 

@@ -88,21 +88,10 @@ pub(crate) fn files_folder(folder: &Path) -> PathBuf {
 }
 
 fn arguments(plan: &Plan, files: &Path) -> Vec<String> {
-    let video_bps =
-        (plan.rate_bps * (1000 - TS_OVERHEAD_PERMILLE) / 1000).saturating_sub(AUDIO_BPS);
-    let video_bps = video_bps.max(50_000);
-    let frames = u32::from(plan.segment_s) * 25;
     let sources = "-hide_banner -loglevel warning -nostdin -re -f lavfi \
                    -i testsrc2=size=640x360:rate=25 -re -f lavfi \
                    -i sine=frequency=440:sample_rate=48000 -map 0:v -map 1:a";
-    // A constant rate, filled up where the picture is too simple for it.
-    let video = format!(
-        "-c:v libx264 -preset ultrafast -threads 1 -pix_fmt yuv420p -g {frames} \
-         -keyint_min {frames} -sc_threshold 0 -b:v {video_bps} -minrate {video_bps} \
-         -maxrate {video_bps} -bufsize {} -x264-params nal-hrd=cbr:force-cfr=1 \
-         -c:a aac -b:a {AUDIO_BPS}",
-        video_bps / 2
-    );
+    let video = codecs(plan.rate_bps, plan.segment_s);
     let hls = format!("f=hls:hls_time={}:hls_list_size={WINDOW}", plan.segment_s);
     let disk = format!(
         "[{hls}:hls_flags=program_date_time+delete_segments+temp_file]{}/index.m3u8",
@@ -117,6 +106,21 @@ fn arguments(plan: &Plan, files: &Path) -> Vec<String> {
     };
     let words = sources.split_whitespace().chain(video.split_whitespace());
     words.chain(["-f", "tee"]).map(str::to_owned).chain([outputs]).collect()
+}
+
+/// What ffmpeg makes of picture and sound: a constant rate, filled up where the picture is too
+/// simple for it.
+pub(crate) fn codecs(rate_bps: u64, segment_s: u8) -> String {
+    let video_bps = (rate_bps * (1000 - TS_OVERHEAD_PERMILLE) / 1000).saturating_sub(AUDIO_BPS);
+    let video_bps = video_bps.max(50_000);
+    let frames = u32::from(segment_s) * 25;
+    format!(
+        "-c:v libx264 -preset ultrafast -threads 1 -pix_fmt yuv420p -g {frames} \
+         -keyint_min {frames} -sc_threshold 0 -b:v {video_bps} -minrate {video_bps} \
+         -maxrate {video_bps} -bufsize {} -x264-params nal-hrd=cbr:force-cfr=1 \
+         -c:a aac -b:a {AUDIO_BPS}",
+        video_bps / 2
+    )
 }
 
 /// Pushes segments in order, each until it is taken, then the playlist that lists it.

@@ -13,6 +13,7 @@ use super::player::Player;
 use super::report;
 use super::stage::Stage;
 use super::table::{Display, Row, Totals};
+use super::title;
 use super::viewer::Viewer;
 use anyhow::Result;
 use serde_json::{Map, Value};
@@ -79,7 +80,7 @@ impl Event<'_> {
     fn introduce(&self) {
         println!("watch:       {}", self.stage.around.page_url);
         println!("operate:     {}", self.stage.origin.operator_url());
-        if self.args.seconds.is_none() {
+        if self.args.end().is_none() {
             if let Some(viewer) = self.stage.viewers.first() {
                 println!("play along:  mpv {}", viewer.player_url(&self.stage.around));
             }
@@ -91,14 +92,15 @@ impl Event<'_> {
     async fn play(&mut self, signals: &mut Signals) -> Result<()> {
         let mut display = Display::default();
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
-        for second in 0..=self.args.seconds.unwrap_or(u64::MAX) {
+        let end = self.args.end();
+        for second in 0..=end.unwrap_or(u64::MAX) {
             tokio::select! {
                 _ = ticks.tick() => {}
                 () = signals.next() => return Ok(()),
             }
             self.sample(second).await;
             display.show(&self.rows(), &self.totals());
-            if Some(second) == self.args.seconds {
+            if Some(second) == end {
                 break;
             }
             self.act(second).await?;
@@ -144,11 +146,13 @@ impl Event<'_> {
 
     async fn act(&mut self, second: u64) -> Result<()> {
         if let Some(&joiner) = self.order.get(self.join_seconds.len())
+            && self.join_seconds.last().is_none_or(|last| second >= last + self.args.stagger)
             && self.last_has_begun(second)
         {
             self.join_seconds.push(second);
             self.join(joiner).await?;
         }
+        title::seek(self.args, second, &self.stage.viewers).await;
         if let Some(kill) = self.args.kill.filter(|kill| kill.second == second) {
             self.kill_strongest(usize::from(kill.count)).await;
         }
@@ -264,6 +268,7 @@ impl Event<'_> {
             viewers: self.args.total(),
             last_join_second: self.join_seconds.last().copied().unwrap_or(0),
             pages: pages_json.unwrap_or_default(),
+            title: Map::new(),
             samples: self.samples.clone(),
             per_viewer: agents.chain(pages).collect(),
             objects: match &self.stage.cdn {
@@ -327,9 +332,17 @@ impl Event<'_> {
             viewer.end_player().await;
         }
         tokio::time::sleep(LAST_DELIVERIES).await;
+        let second_showing = match self.args.vod {
+            Some(_) => title::show_again(&mut self.stage).await?,
+            None => Map::new(),
+        };
         let now_s = clock::unix_s();
         lock(&self.stage.around.reference).settle(now_s);
-        let outcome = self.outcome();
+        let mut outcome = self.outcome();
+        if self.args.vod.is_some() {
+            outcome.title = title::figures(&outcome.per_viewer);
+            outcome.title.extend(second_showing);
+        }
         let player = self.stage.around.player;
         let stubborn = self.stage.tear_down().await;
         report::write(self.args, player, &outcome, &stubborn)
@@ -344,6 +357,7 @@ impl Player {
             startup_s: playback.startup_s(),
             latency_s: playback.latency_s(),
             stalls: playback.stalls().to_vec(),
+            seeks: playback.seeks().to_vec(),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use super::cdn::Sent;
 use super::origin::{Copies, Egress};
-use super::playback::Stall;
+use super::playback::{Seek, Stall};
 use super::reference::Tally;
 use serde_json::{Map, Value, json};
 
@@ -47,6 +47,8 @@ pub(crate) struct PlayerFigures {
     pub(crate) latency_s: Option<f64>,
     /// Stalls.
     pub(crate) stalls: Vec<Stall>,
+    /// Seeks.
+    pub(crate) seeks: Vec<Seek>,
 }
 
 /// One viewer's results.
@@ -87,6 +89,8 @@ pub(crate) struct Outcome {
     pub(crate) last_join_second: u64,
     /// What pages and agents gave each other, and what Chromium took; none without pages.
     pub(crate) pages: Map<String, Value>,
+    /// What is known of a title's viewers alone.
+    pub(crate) title: Map<String, Value>,
     /// One sample per second, from the first join on.
     pub(crate) samples: Vec<Sample>,
     /// Per viewer.
@@ -173,6 +177,7 @@ impl Outcome {
         }
         all.extend(self.tracker.clone());
         all.extend(self.pages.clone());
+        all.extend(self.title.clone());
         let numbered = self.per_viewer.iter().enumerate();
         all.insert(
             "per_viewer".into(),
@@ -342,7 +347,7 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     (count > 0).then(|| sum / f64::from(count))
 }
 
-fn round(value: Option<f64>, digits: i32) -> Option<f64> {
+pub(crate) fn round(value: Option<f64>, digits: i32) -> Option<f64> {
     let factor = 10f64.powi(digits);
     value.map(|value| (value * factor).round() / factor)
 }
@@ -384,6 +389,7 @@ mod tests {
             viewers: 4,
             last_join_second: 3,
             pages: Map::new(),
+            title: Map::new(),
             samples: (0..=120).map(sample).collect(),
             per_viewer: vec![viewer(300.0, 280.0), viewer(500.0, 600.0), viewer(310.0, 305.0)],
             objects: objects.collect(),

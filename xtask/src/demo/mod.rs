@@ -29,6 +29,7 @@ mod report;
 mod stage;
 mod table;
 mod timeline;
+mod title;
 mod viewer;
 
 use anyhow::{Context, Result, bail, ensure};

@@ -28,6 +28,8 @@ pub(crate) enum Content {
     Pushed,
     /// What the upstream at this URL has, as stream `cam`.
     Upstream(String),
+    /// The titles in this folder, among them `film`.
+    Titles(PathBuf),
 }
 
 impl Content {
@@ -36,6 +38,7 @@ impl Content {
         match self {
             Self::DemoChannel => "demo",
             Self::Pushed | Self::Upstream(_) => "cam",
+            Self::Titles(_) => super::title::NAME,
         }
     }
 }
@@ -181,7 +184,8 @@ impl Origin {
 
     /// URL of the stream's folder on one of its addresses.
     pub(crate) fn stream_url(&self, address: &str) -> String {
-        format!("http://{address}/live/{}/", self.content.stream())
+        let face = if matches!(self.content, Content::Titles(_)) { "vod" } else { "live" };
+        format!("http://{address}/{face}/{}/", self.content.stream())
     }
 
     /// The viewer's page.
@@ -281,6 +285,7 @@ async fn launch(
         Content::DemoChannel => launch.args(["--demo-channel"]),
         Content::Pushed => launch.args(["--stream", &format!("cam={INGEST_KEY}")]),
         Content::Upstream(url) => launch.args(["--upstream", &format!("cam={url}")]),
+        Content::Titles(folder) => launch.args(["--vod", &folder.display().to_string()]),
     };
     let mut process = launch.spawn()?;
     let ports = wait_for_ports(&mut process, &ports_file, START_LIMIT).await?;

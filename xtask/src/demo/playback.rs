@@ -32,6 +32,15 @@ pub(crate) struct Stall {
     pub(crate) kind: StallKind,
 }
 
+/// A seek.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Seek {
+    /// When it was asked for.
+    pub(crate) at_s: f64,
+    /// Seconds from then to the first frame of the new place.
+    pub(crate) answered_s: Option<f64>,
+}
+
 /// How a stall showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StallKind {
@@ -65,6 +74,7 @@ pub(crate) struct Playback {
     window: Option<Window>,
     previous_offset_s: Option<f64>,
     stalls: Vec<Stall>,
+    seeks: Vec<Seek>,
     latencies_s: Vec<f64>,
     ended_s: Option<f64>,
 }
@@ -86,12 +96,33 @@ impl Playback {
     /// The player started its clocks anew, at a discontinuity of the stream: what it says of its
     /// position right then is not what it shows. Positions before and after are still compared.
     pub(crate) fn clocks_restarted(&mut self, now_s: f64) {
+        if let Some(seek) = self.seeks.last_mut().filter(|seek| seek.answered_s.is_none()) {
+            seek.answered_s = Some(now_s - seek.at_s);
+            self.last_report_s = now_s;
+        }
         self.close_window(now_s);
         self.unsettled_until_s = now_s + SETTLING_S;
     }
 
+    /// The player was told to go on elsewhere: until it shows a frame from there, it seeks, and
+    /// neither waits nor plays.
+    pub(crate) fn seek(&mut self, now_s: f64) {
+        if self.ended_s.is_some() {
+            return;
+        }
+        self.waiting(false, now_s);
+        self.close_window(now_s);
+        self.previous_offset_s = None;
+        self.seeks.push(Seek { at_s: now_s, answered_s: None });
+    }
+
+    fn is_seeking(&self) -> bool {
+        self.seeks.last().is_some_and(|seek| seek.answered_s.is_none())
+    }
+
     /// The player waits for data, or no longer does.
     pub(crate) fn waiting(&mut self, waits: bool, now_s: f64) {
+        let waits = waits && !self.is_seeking();
         match (self.waiting_since_s, waits) {
             (None, true) if self.first_frame_s.is_some() => {
                 self.close_window(now_s);
@@ -110,8 +141,8 @@ impl Playback {
 
     /// The player is at `place`.
     pub(crate) fn position(&mut self, place: Place, now_s: f64) {
-        if self.first_frame_s.is_none() || self.waiting_since_s.is_some() || self.ended_s.is_some()
-        {
+        let plays = self.first_frame_s.is_some() && self.ended_s.is_none();
+        if !plays || self.waiting_since_s.is_some() || self.is_seeking() {
             return;
         }
         self.last_report_s = now_s;
@@ -176,6 +207,11 @@ impl Playback {
     /// All stalls so far.
     pub(crate) fn stalls(&self) -> &[Stall] {
         &self.stalls
+    }
+
+    /// All seeks so far.
+    pub(crate) fn seeks(&self) -> &[Seek] {
+        &self.seeks
     }
 
     /// Median latency over the playback, seconds.
@@ -255,6 +291,25 @@ mod tests {
         play(&mut playback, 110.5, 115.0, 6.5);
         playback.end(true, 115.0);
         assert_eq!(stalls(&playback), [(StallKind::Late, 470)]);
+    }
+
+    #[test]
+    fn a_seek_is_no_stall_and_is_answered_by_a_frame() {
+        let mut playback = started();
+        play(&mut playback, 100.25, 110.0, 6.0);
+        playback.seek(110.0);
+        playback.waiting(true, 110.1);
+        play(&mut playback, 110.1, 110.4, 6.0);
+        playback.waiting(false, 110.4);
+        playback.clocks_restarted(110.5);
+        play(&mut playback, 110.5, 115.0, -60.0);
+        playback.waiting(true, 115.0);
+        playback.waiting(false, 115.25);
+        playback.seek(116.0);
+        playback.end(true, 116.5);
+        assert_eq!(stalls(&playback), [(StallKind::Waited, 250)]);
+        let answers: Vec<_> = playback.seeks().iter().map(|seek| seek.answered_s).collect();
+        assert_eq!(answers, [Some(0.5), None]);
     }
 
     #[test]

@@ -32,10 +32,12 @@ pub(crate) fn write(
 fn conditions(args: &Args, player: PlayerKind) -> Vec<(&'static str, Value)> {
     let processors = std::thread::available_parallelism().map(std::num::NonZero::get).ok();
     vec![
-        ("content", json!(if args.is_encoded() { "ffmpeg" } else { "demo channel" })),
+        ("content", json!(content(args))),
         ("upstream", json!(args.upstream.map(|signing| format!("{signing:?}").to_lowercase()))),
-        ("rate_bps", json!(args.is_encoded().then_some(args.rate.bps))),
-        ("segment_s", json!(args.is_encoded().then_some(args.segment))),
+        ("rate_bps", json!((content(args) != "demo channel").then_some(args.rate.bps))),
+        ("segment_s", json!((content(args) != "demo channel").then_some(args.segment))),
+        ("title_s", json!(args.vod)),
+        ("stagger_s", json!(args.stagger)),
         ("shape_up_bps", json!(args.shape.map(|shape| shape.up.bps))),
         ("player", json!(format!("{player:?}").to_lowercase())),
         ("video", json!(args.shows_video())),
@@ -47,6 +49,14 @@ fn conditions(args: &Args, player: PlayerKind) -> Vec<(&'static str, Value)> {
         ("processors", json!(processors)),
         ("programs", json!(args.bin_dir.as_ref().map_or("release", |_| "given"))),
     ]
+}
+
+fn content(args: &Args) -> &'static str {
+    match (args.vod, args.is_encoded()) {
+        (Some(_), _) => "title",
+        (None, true) => "ffmpeg",
+        (None, false) => "demo channel",
+    }
 }
 
 /// Figure, what it is called, and what stands behind it.
@@ -72,6 +82,17 @@ const LINES: &[(&str, &str)] = &[
     ("start-up, median ms", "startup_ms_p50"),
     ("start-up without us, median ms", "startup_direct_ms_p50"),
     ("start-up added, median of pairs, ms", "startup_added_ms_p50"),
+    ("seeks", "seeks"),
+    ("  not answered by a frame in 10 s", "seeks_unanswered"),
+    ("  median ms", "seek_ms_p50"),
+    ("  longest, ms", "seek_ms_max"),
+    ("  without us, median ms", "seek_direct_ms_p50"),
+    ("  without us, longest, ms", "seek_direct_ms_max"),
+    ("second showing, start-up, ms", "second_showing_startup_ms"),
+    ("  without us, ms", "second_showing_startup_direct_ms"),
+    ("  stalls", "second_showing_stalls"),
+    ("  bytes to the player", "second_showing_delivered_bytes"),
+    ("  of them from the origin", "second_showing_from_origin_bytes"),
     ("behind live, median s", "latency_s_p50"),
     ("behind live without us, median s", "latency_direct_s_p50"),
     ("behind live added, median of pairs, s", "latency_added_s_p50"),

@@ -15,6 +15,7 @@ use super::origin::{Content, Origin};
 use super::player;
 use super::reference::{self, Reference};
 use super::timeline::Timeline;
+use super::title;
 use super::viewer::{Surroundings, Viewer};
 use crate::shell;
 use anyhow::{Context, Result, bail, ensure};
@@ -73,6 +74,7 @@ impl<'a> Stage<'a> {
             None => None,
         };
         let content = match &cdn {
+            _ if args.vod.is_some() => title::make(args, folder)?,
             Some(cdn) => Content::Upstream(cdn.url()),
             None if args.ffmpeg => Content::Pushed,
             None => Content::DemoChannel,
@@ -211,6 +213,7 @@ fn surroundings<'a>(
         playlist_paths: paths?,
         player,
         shows_video: args.shows_video(),
+        is_title: args.vod.is_some(),
         has_twins: args.twins,
         timeline: Arc::new(Mutex::new(Timeline::default())),
         reference: Arc::new(Mutex::new(Reference::new(args.is_encoded()))),

@@ -42,6 +42,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) player: PlayerKind,
     /// Whether it decodes video.
     pub(crate) shows_video: bool,
+    /// Whether the stream has an end that players come to.
+    pub(crate) is_title: bool,
     /// Whether each player has a twin.
     pub(crate) has_twins: bool,
     /// The stream's time line.
@@ -174,8 +176,16 @@ impl Viewer {
             netns: self.netns.as_deref(),
             folder: around.folder,
             shows_video: around.shows_video,
+            is_title: around.is_title,
             timeline: Arc::clone(&around.timeline),
             first_msn,
+        }
+    }
+
+    /// Lets the player and its twin go on at that second of the stream.
+    pub(crate) async fn seek(&self, second: f64) {
+        for player in self.player.iter().chain(&self.twin) {
+            player.seek(second).await;
         }
     }
 
@@ -333,7 +343,12 @@ async fn listen(
             seen.media_bytes = line["media_bytes"].as_u64().unwrap_or(seen.media_bytes);
             seen.other_bytes = line["other_bytes"].as_u64().unwrap_or(seen.other_bytes);
         } else if line["type"] == "agent" {
-            lock(&seen).agent = line["status"].clone();
+            // An agent whose player is gone leaves the stream, and its totals with it.
+            let status = &line["status"];
+            let mut seen = lock(&seen);
+            if seen.streams().next().is_none() || status["streams"][0].is_object() {
+                seen.agent = status.clone();
+            }
         } else if let Some(delivery) = Delivery::read(&line) {
             lock(&first_msn).get_or_insert(delivery.key.msn);
             lock(&reference).add_delivery(delivery);

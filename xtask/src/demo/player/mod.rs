@@ -15,7 +15,7 @@ use super::process::{Launch, Process};
 use super::timeline::{Place, Position, Timeline};
 use crate::shell;
 use anyhow::Result;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 
@@ -34,6 +34,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) folder: &'a Path,
     /// Whether it decodes video.
     pub(crate) shows_video: bool,
+    /// Whether the stream has an end that it comes to.
+    pub(crate) is_title: bool,
     /// The stream's time line.
     pub(crate) timeline: Arc<Mutex<Timeline>>,
     /// First segment that it received, where something knows that.
@@ -46,6 +48,8 @@ pub(crate) struct Player {
     process: Process,
     listener: JoinHandle<()>,
     record: Record,
+    /// Where mpv listens.
+    socket: PathBuf,
 }
 
 impl Player {
@@ -62,12 +66,19 @@ impl Player {
             PlayerKind::Ffmpeg => ffmpeg::start(setup, record.clone())?,
             PlayerKind::Reader => reader::start(setup, record.clone())?,
         };
-        Ok(Self { process, listener, record })
+        Ok(Self { process, listener, record, socket: mpv::socket(setup) })
     }
 
     /// Its record.
     pub(crate) fn playback(&self) -> MutexGuard<'_, Playback> {
         lock(&self.record.playback)
+    }
+
+    /// Lets it go on at that second of the stream; only mpv can.
+    pub(crate) async fn seek(&self, second: f64) {
+        self.playback().seek(clock::unix_s());
+        // One that does not listen any more has not answered, which is what counts.
+        let _ = mpv::seek(&self.socket, second).await;
     }
 
     /// Closes the record, then kills the player.
@@ -133,6 +144,11 @@ impl Record {
                 lock(&self.playback).position(place, clock::unix_s());
             }
         }
+    }
+
+    /// The player came to the end of the stream.
+    fn finished(&self) {
+        lock(&self.playback).end(true, clock::unix_s());
     }
 
     /// The player's signals ended; it counts against it unless the demo closed the record first.
