@@ -142,7 +142,7 @@ fn viewers_of_a_title_share_it_and_seek_in_it_and_it_stays_when_they_leave() {
     run.check_bytes(35.0);
     assert!(run.number("offload_ratio") > 0.3, "{said}");
     assert!(run.number("offload_ratio") < run.number("offload_bound"), "no better than possible");
-    assert!(run.number("seeks") >= 3.0, "{said}");
+    assert!(run.number("seeks") >= 2.0, "{said}");
     assert_eq!(run.number("seeks_unanswered"), 0.0, "{said}");
     let delivered = run.number("second_showing_delivered_bytes");
     assert!(delivered > 0.0, "{said}");
