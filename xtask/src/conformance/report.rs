@@ -56,10 +56,11 @@ impl Report<'_> {
             text.push('\n');
         }
         text.push('\n');
-        for (number, note) in (1..).zip(notes) {
+        for (number, note) in (1..).zip(&notes) {
             let _ = writeln!(text, "{number}. {note}");
         }
-        text + &self.summary() + "\n"
+        let gap = if notes.is_empty() { "" } else { "\n" };
+        text + gap + &self.summary() + "\n"
     }
 
     /// One paragraph of counts.
@@ -114,10 +115,11 @@ fn lasting(words: &str) -> String {
 
 fn note(stream: &Stream, cell: &Cell) -> String {
     let failure = lasting(cell.failure.as_deref().unwrap_or_default());
-    let plain = cell.plain_failure.as_ref().map_or_else(
-        || "it plays the plain stream".to_owned(),
-        |failure| format!("the plain stream fails as well ({})", lasting(failure)),
-    );
+    let plain = match cell.plain_failure.as_deref().map(lasting) {
+        None => "it plays the plain stream".to_owned(),
+        Some(plain) if plain == failure => "the plain stream fails in the same way".to_owned(),
+        Some(plain) => format!("the plain stream fails as well ({plain})"),
+    };
     let known =
         KNOWN.iter().find(|(name, client, _)| *name == stream.name && *client == cell.client);
     let known = known.map_or(String::new(), |(_, _, words)| format!("; {words}"));
@@ -146,14 +148,18 @@ mod tests {
             comparison: Comparison { same: 8, ..Comparison::default() },
             sources: Sources { peers: 300, origin: 100 },
             failure: failure.map(str::to_owned),
-            plain_failure: None,
+            plain_failure: failure.filter(|_| stream > 0).map(str::to_owned),
         }
     }
 
     #[test]
     fn what_fails_has_a_note_and_what_was_not_run_says_so() {
-        let cells =
-            [cell(0, Client::Ffmpeg, None), cell(0, Client::Mpv, Some("no 127.0.0.1:8090/x"))];
+        let refused = Some("no 127.0.0.1:8090/x");
+        let cells = [
+            cell(0, Client::Ffmpeg, None),
+            cell(0, Client::Mpv, refused),
+            cell(1, Client::Ffmpeg, refused),
+        ];
         let streams: Vec<&Stream> = STREAMS[..2].iter().collect();
         let clients = [Client::Ffmpeg, Client::Mpv];
         let versions = [("mpv".to_owned(), "1".to_owned())];
@@ -161,10 +167,12 @@ mod tests {
             Report { streams: &streams, clients: &clients, cells: &cells, versions: &versions };
         let text = report.markdown();
         assert!(text.contains("| MPEG-TS, VOD | ✓ | ✗ (1) |"), "{text}");
-        assert!(text.contains("not run | not run |"), "{text}");
+        assert!(text.contains("| ✗ (2) | not run |"), "{text}");
+        let same = ": no HOST/x; the plain stream fails in the same way.\n\n1 of 3 cells";
+        assert!(text.contains(same), "{text}");
         let note = "1. mpv, MPEG-TS, VOD: no HOST/x; it plays the plain stream.";
         assert!(text.contains(note), "{text}");
-        assert!(text.contains("1 of 2 cells pass. 16 bodies"), "{text}");
+        assert!(text.contains("1 of 3 cells pass. 24 bodies"), "{text}");
         assert!(text.contains("75 % of the media"), "{text}");
     }
 
