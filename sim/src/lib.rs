@@ -8,6 +8,7 @@ pub mod instance;
 mod measure;
 mod memo;
 pub mod oracle;
+pub mod progress;
 mod random;
 pub mod report;
 pub mod scenario;
@@ -20,6 +21,9 @@ use measure::Measured;
 use scenario::Scenario;
 use std::time::Instant;
 use world::World;
+
+pub use measure::{Bounds, PEAK_S, bounds};
+pub use world::player;
 
 /// How a scenario is run.
 #[derive(Clone, Copy, Debug, Default)]

@@ -18,12 +18,16 @@ const BOUND_LATENCY_S: f64 = 0.02;
 /// Live players start this many segments before the end.
 const START_SEGMENTS: f64 = 3.0;
 /// Time over which peaks are taken, s: a few segments.
-const PEAK_S: f64 = 5.0;
+pub const PEAK_S: f64 = 5.0;
 
 /// The viewers as the oracles take them.
 ///
 /// One that changes rendition counts as leaving one swarm for another at that moment.
-fn audience(settings: &Settings, instance: &Instance, outcome: &Outcome) -> Vec<oracle::Viewer> {
+fn audience(
+    settings: &Settings,
+    instance: &Instance,
+    switches: &[(u32, f64, u16)],
+) -> Vec<oracle::Viewer> {
     let mut stays = Vec::with_capacity(instance.viewers.len());
     for (index, drawn) in (0u32..).zip(&instance.viewers) {
         let mut stay = oracle::Viewer {
@@ -34,7 +38,7 @@ fn audience(settings: &Settings, instance: &Instance, outcome: &Outcome) -> Vec<
             rendition: drawn.rendition,
             rate_mbps: rate_of(settings, drawn.rendition),
         };
-        for (_, at_s, rendition) in outcome.tally.switches.iter().filter(|s| s.0 == index) {
+        for (_, at_s, rendition) in switches.iter().filter(|s| s.0 == index) {
             let mut next = stay;
             (stay.leave_s, next.join_s) = (*at_s, *at_s);
             next.rendition = *rendition;
@@ -44,6 +48,44 @@ fn audience(settings: &Settings, instance: &Instance, outcome: &Outcome) -> Vec<
         stays.push(stay);
     }
     stays
+}
+
+/// From when on peaks count: from the crowd on, if one comes.
+pub(crate) fn peaks_from_s(s: &Settings) -> f64 {
+    if s.crowd_factor > 1.0 { s.crowd_at_s.min(s.duration_s) } else { s.warmup_s }
+}
+
+fn peak_bound_mbps(s: &Settings, viewers: &[oracle::Viewer]) -> f64 {
+    let chunk_s = f64::from(CHUNK_SIZE) * 8.0 / 1e6 / s.rate;
+    let idle_s = (s.link_setup_s[0] + s.link_setup_s[1]) / 2.0 + chunk_s;
+    let newcomers = Newcomers { startup_s: s.segment_s * START_SEGMENTS, idle_s };
+    let curve = crowd::curve(viewers, newcomers, peaks_from_s(s), s.duration_s, PEAK_S);
+    crowd::peak(&curve).map_or(0.0, |peak| peak.origin_mbps)
+}
+
+/// What no system can beat with these viewers, if none changes rendition.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// Largest offload ratio from the end of the warm-up to the end.
+    pub offload: f64,
+    /// Least peak of what the origin sends, as a mean over [`PEAK_S`], Mbit/s.
+    pub peak_mbps: f64,
+    /// From when on that peak counts, s.
+    pub peaks_from_s: f64,
+    /// Largest offload ratio, second by second.
+    pub offload_curve: Vec<(f64, f64)>,
+}
+
+/// The bounds of an instance that was drawn from these settings.
+pub fn bounds(settings: &Settings, instance: &Instance) -> Bounds {
+    let viewers = audience(settings, instance, &[]);
+    let curve = window::curve(&viewers, 0.0, settings.duration_s, 1.0);
+    Bounds {
+        offload: window::over(&viewers, settings.warmup_s, settings.duration_s).offload_max(),
+        peak_mbps: peak_bound_mbps(settings, &viewers),
+        peaks_from_s: peaks_from_s(settings),
+        offload_curve: curve.iter().map(|(at, bound)| (*at, bound.offload_max())).collect(),
+    }
 }
 
 /// What a world and its twin, if there is one, came to.
@@ -119,8 +161,12 @@ impl Measured<'_> {
         if s.vod {
             return self.title().offload_max();
         }
-        window::over(&audience(s, self.instance, self.outcome), s.warmup_s, s.duration_s)
-            .offload_max()
+        window::over(
+            &audience(s, self.instance, &self.outcome.tally.switches),
+            s.warmup_s,
+            s.duration_s,
+        )
+        .offload_max()
     }
 
     /// What was watched of a finished title, and by whom.
@@ -149,21 +195,19 @@ impl Measured<'_> {
 
     fn mean_viewers(&self) -> f64 {
         let s = self.settings;
-        let bound =
-            window::over(&audience(s, self.instance, self.outcome), s.warmup_s, s.duration_s);
+        let bound = window::over(
+            &audience(s, self.instance, &self.outcome.tally.switches),
+            s.warmup_s,
+            s.duration_s,
+        );
         bound.demand_mbit / (s.duration_s - s.warmup_s).max(1e-9) / s.rate
     }
 
     /// Highest egress over a few seconds against the highest that the crowd asks for at the least.
     fn peak_over_bound(&self) -> f64 {
         let s = self.settings;
-        let from_s = if s.crowd_factor > 1.0 { s.crowd_at_s.min(s.duration_s) } else { s.warmup_s };
-        let chunk_s = f64::from(CHUNK_SIZE) * 8.0 / 1e6 / s.rate;
-        let idle_s = (s.link_setup_s[0] + s.link_setup_s[1]) / 2.0 + chunk_s;
-        let newcomers = Newcomers { startup_s: s.segment_s * START_SEGMENTS, idle_s };
-        let viewers = audience(s, self.instance, self.outcome);
-        let curve = crowd::curve(&viewers, newcomers, from_s, s.duration_s, PEAK_S);
-        let bound = crowd::peak(&curve).map_or(0.0, |peak| peak.origin_mbps);
+        let from_s = peaks_from_s(s);
+        let bound = peak_bound_mbps(s, &audience(s, self.instance, &self.outcome.tally.switches));
         let start = crate::world::START_S;
         let seconds = &self.outcome.tally.by_second;
         let width = PEAK_S as usize;
@@ -301,7 +345,7 @@ impl Measured<'_> {
     fn curves(&self) -> Curves {
         let s = self.settings;
         let mut curves = Curves::default();
-        let viewers = audience(s, self.instance, self.outcome);
+        let viewers = audience(s, self.instance, &self.outcome.tally.switches);
         let bounds = window::curve(&viewers, 0.0, s.duration_s, 1.0);
         let seconds = self.outcome.tally.by_second.iter().skip(crate::world::START_S);
         // Whole segments, or egress would be seen to come and go with them.

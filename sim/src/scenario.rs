@@ -4,6 +4,7 @@
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Who can reach whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,6 +183,39 @@ impl Scenario {
         let description = description.to_owned();
         let settings = settings(&table).with_context(|| format!("in {name}"))?;
         Ok(Self { name: name.to_owned(), description, settings, table })
+    }
+
+    /// A scenario with these settings, of the form `key=value`.
+    ///
+    /// # Errors
+    /// If there is no such scenario, or a setting is unknown, is set twice or does not fit.
+    pub fn changed(name: &str, settings: &[String]) -> Result<Self> {
+        let mut scenario = Self::named(name)?;
+        let key = |setting: &str| setting.split('=').next().unwrap_or_default().trim().to_owned();
+        let mut keys = BTreeSet::new();
+        if let Some(twice) = settings.iter().find(|setting| !keys.insert(key(setting))) {
+            bail!("`{}` is set twice", key(twice));
+        }
+        // A setting may fit only once another is made (a shorter event needs a shorter warm-up),
+        // and the order of the words must not matter: what does not fit yet is tried again after
+        // the rest.
+        let mut left: Vec<_> = settings.iter().collect();
+        while !left.is_empty() {
+            let before = left.len();
+            let mut first_error = None;
+            left.retain(|setting| match scenario.set(setting) {
+                Ok(()) => false,
+                Err(error) => {
+                    first_error.get_or_insert(error);
+                    true
+                }
+            });
+            match first_error {
+                Some(error) if left.len() == before => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(scenario)
     }
 
     /// Names and descriptions of the built-in scenarios.

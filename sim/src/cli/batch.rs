@@ -4,10 +4,10 @@
 //! repeats it.
 
 use crate::cli::Changed;
-use crate::cli::progress::Progress;
 use anyhow::{Context, Result, anyhow};
 use shoal_sim::Options;
 use shoal_sim::figures::{Curves, Run};
+use shoal_sim::progress::Progress;
 use shoal_sim::report::{Report, replay_command};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;

@@ -4,7 +4,6 @@
 
 mod args;
 mod batch;
-mod progress;
 
 use anyhow::{Context, Result, anyhow, bail};
 pub(crate) use args::Cli;
@@ -13,7 +12,6 @@ use batch::Batch;
 use shoal_sim::report::{self, Point, Recorded, Report};
 use shoal_sim::scenario::Scenario;
 use shoal_sim::{Options, export};
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -149,30 +147,7 @@ impl Changed {
 }
 
 fn changed(name: &str, settings: &[String]) -> Result<Changed> {
-    let mut scenario = Scenario::named(name)?;
-    let key = |setting: &str| setting.split('=').next().unwrap_or_default().trim().to_owned();
-    let mut keys = BTreeSet::new();
-    if let Some(twice) = settings.iter().find(|setting| !keys.insert(key(setting))) {
-        bail!("`{}` is set twice", key(twice));
-    }
-    // A setting may fit only once another is made (a shorter event needs a shorter warm-up), and
-    // the order of the words must not matter: what does not fit yet is tried again after the rest.
-    let mut left: Vec<_> = settings.iter().collect();
-    while !left.is_empty() {
-        let before = left.len();
-        let mut first_error = None;
-        left.retain(|setting| match scenario.set(setting) {
-            Ok(()) => false,
-            Err(error) => {
-                first_error.get_or_insert(error);
-                true
-            }
-        });
-        match first_error {
-            Some(error) if left.len() == before => return Err(error),
-            _ => {}
-        }
-    }
+    let scenario = Scenario::changed(name, settings)?;
     Ok(Changed { scenario, settings: settings.to_vec() })
 }
 

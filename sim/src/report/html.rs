@@ -3,9 +3,10 @@
 //! Rule: the file stands alone, without scripts, and reads well on a phone and in the dark.
 
 use crate::figures::{Figure, Run};
-use crate::report::number::{human, spoken};
+use crate::report::number::spoken;
+use crate::report::parts::{self, document, gallery, grid, heading};
 use crate::report::plot::{Axis, Ink, Mark, Plot, Series};
-use crate::report::style::{SHEET, escaped};
+use crate::report::style::escaped;
 use crate::report::{Report, SEEDS_SHOWN_MAX, Sweep, charts, headlines, table};
 use std::fmt::Write;
 
@@ -30,7 +31,7 @@ pub fn page(report: &Report) -> String {
         escaped(&conditions(report)),
         escaped(&report.command())
     );
-    document(&format!("{} · Shoal", report.scenario), &body)
+    document(&format!("{} · Shoal", report.scenario), &choice(), &body)
 }
 
 /// A page of a sweep: the figures over its key, and each point's plots folded away.
@@ -70,43 +71,18 @@ pub fn sweep_page(sweep: &Sweep) -> String {
     if sweep.points.len() > POINTS_MAX {
         let _ = writeln!(body, "<p>The curves of the first {POINTS_MAX} points are shown.</p>");
     }
-    document(&format!("{} · sweep · Shoal", sweep.scenario), &body)
-}
-
-fn document(title: &str, body: &str) -> String {
-    let (title, choice) = (escaped(title), choice());
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{title}</title>\n<style>{SHEET}{choice}</style>\n</head>\n<body>\n<main>\n{body}</main>\n\
-         </body>\n</html>\n"
-    )
-}
-
-fn heading(out: &mut String, scenario: &str, description: &str, settings: &[String]) {
-    let (scenario, description) = (escaped(scenario), escaped(description));
-    let _ = writeln!(out, "<h1>{scenario}</h1>\n<p class=\"lead\">{description}</p>");
-    if !settings.is_empty() {
-        out.push_str("<ul class=\"chips\">");
-        for setting in settings {
-            let _ = write!(out, "<li><code>{}</code></li>", escaped(setting));
-        }
-        out.push_str("</ul>\n");
-    }
+    document(&format!("{} · sweep · Shoal", sweep.scenario), &choice(), &body)
 }
 
 fn tiles(out: &mut String, report: &Report) {
     let of = if report.runs.len() > 1 { ", median" } else { "" };
-    out.push_str("<div class=\"tiles\">\n");
-    for figure in headlines(&report.median()).take(TILES) {
+    let figures = report.median();
+    let tile = |figure: &Figure| {
         let (words, unit) = spoken(figure.name);
-        let (words, value) = (escaped(&words), human(figure.value));
-        let _ = writeln!(
-            out,
-            "<div class=\"tile\"><span>{words}{of}</span><b>{value}<small>{unit}</small></b></div>"
-        );
-    }
-    out.push_str("</div>\n");
+        (words + of, figure.value, unit)
+    };
+    let tiles: Vec<_> = headlines(&figures).take(TILES).map(tile).collect();
+    parts::tiles(out, &tiles);
 }
 
 fn conditions(report: &Report) -> String {
@@ -179,35 +155,6 @@ fn choice() -> String {
         );
     }
     rules
-}
-
-fn gallery(out: &mut String, plots: &[Plot]) {
-    out.push_str("<div class=\"plots\">\n");
-    for plot in plots {
-        out.push_str(&plot.figure());
-    }
-    out.push_str("</div>\n");
-}
-
-fn grid(out: &mut String, header: &[String], rows: &[Vec<String>], keys: usize) {
-    out.push_str("<div class=\"card scroll\"><table>\n<thead><tr>");
-    for (column, name) in header.iter().enumerate() {
-        let class = if column < keys { " class=\"key\"" } else { "" };
-        let _ = write!(out, "<th{class}>{}</th>", escaped(name));
-    }
-    out.push_str("</tr></thead>\n<tbody>\n");
-    for row in rows {
-        out.push_str("<tr>");
-        for (column, cell) in row.iter().enumerate() {
-            let cell = escaped(cell);
-            let _ = match column {
-                _ if column < keys => write!(out, "<td class=\"key\"><code>{cell}</code></td>"),
-                _ => write!(out, "<td>{cell}</td>"),
-            };
-        }
-        out.push_str("</tr>\n");
-    }
-    out.push_str("</tbody>\n</table></div>\n");
 }
 
 /// The headline figures over the only key, if its values are numbers.

@@ -6,13 +6,16 @@ mod charts;
 mod html;
 mod json;
 mod number;
-mod plot;
+pub mod parts;
+pub mod plot;
 mod style;
 mod table;
 
 pub use html::{page, sweep_page};
 pub use json::{Recorded, differences, json, sweep_json};
-pub use table::{sweep_table, table};
+pub use number::{Exact, human, spoken};
+pub use style::escaped;
+pub use table::{drawn, sweep_table, table};
 
 use crate::figures::{Figure, Run, Worse};
 

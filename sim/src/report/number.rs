@@ -10,7 +10,7 @@ const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 /// A number as JSON has it: whole ones without a point, others with as many digits as read back
 /// to the same value, `null` where it is not finite.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Exact(pub(crate) f64);
+pub struct Exact(pub f64);
 
 impl Serialize for Exact {
     #[expect(clippy::cast_possible_truncation, reason = "whole and within bounds")]
@@ -30,7 +30,7 @@ fn is_whole(value: f64) -> bool {
 }
 
 /// A number for people: whole ones in full, others with about four digits.
-pub(crate) fn human(value: f64) -> String {
+pub fn human(value: f64) -> String {
     if !value.is_finite() {
         return "–".into();
     }
@@ -52,7 +52,7 @@ pub(crate) fn human(value: f64) -> String {
 }
 
 /// The name of a figure for people: its unit set apart.
-pub(crate) fn spoken(name: &str) -> (String, &'static str) {
+pub fn spoken(name: &str) -> (String, &'static str) {
     const UNITS: &[(&str, &str)] = &[
         ("_seconds", "s"),
         ("_ms", "ms"),

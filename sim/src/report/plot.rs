@@ -19,11 +19,11 @@ const POINTS_MAX: usize = 400;
 const BANDS: usize = 52;
 
 /// A point, x then y.
-pub(crate) type Xy = (f64, f64);
+pub type Xy = (f64, f64);
 
 /// What a series stands for; the page gives each a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ink {
+pub enum Ink {
     /// What was reached.
     Reached,
     /// What would be without peers.
@@ -44,7 +44,7 @@ impl Ink {
 
 /// How a series is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mark {
+pub enum Mark {
     /// A line, broken where a value is not finite.
     Line,
     /// A dot per point.
@@ -53,20 +53,20 @@ pub(crate) enum Mark {
 
 /// One line or cloud.
 #[derive(Clone, Debug)]
-pub(crate) struct Series {
+pub struct Series {
     /// Its name in the legend.
-    pub(crate) name: String,
+    pub name: String,
     /// What it stands for.
-    pub(crate) ink: Ink,
+    pub ink: Ink,
     /// How it is drawn.
-    pub(crate) mark: Mark,
+    pub mark: Mark,
     /// The points; lines by rising x.
-    pub(crate) points: Vec<Xy>,
+    pub points: Vec<Xy>,
 }
 
 /// One axis.
 #[derive(Clone, Debug)]
-pub(crate) struct Axis {
+pub struct Axis {
     label: String,
     low: f64,
     high: f64,
@@ -76,7 +76,7 @@ pub(crate) struct Axis {
 
 impl Axis {
     /// From zero to the largest value, rounded up to a tick.
-    pub(crate) fn from_zero(label: &str, values: impl Iterator<Item = f64>) -> Self {
+    pub fn from_zero(label: &str, values: impl Iterator<Item = f64>) -> Self {
         let largest = values.filter(|value| value.is_finite()).fold(0.0, f64::max);
         let largest = if largest > 0.0 { largest } else { 1.0 };
         let step = step(largest);
@@ -85,19 +85,19 @@ impl Axis {
     }
 
     /// From zero to exactly this value: for time.
-    pub(crate) fn until(label: &str, high: f64) -> Self {
+    pub fn until(label: &str, high: f64) -> Self {
         let high = if high.is_finite() && high > 0.0 { high } else { 1.0 };
         Self { label: label.into(), low: 0.0, high, is_log: false, is_percent: false }
     }
 
     /// A share from nothing to all, written in percent.
-    pub(crate) fn share(label: &str) -> Self {
+    pub fn share(label: &str) -> Self {
         Self { label: label.into(), low: 0.0, high: 1.0, is_log: false, is_percent: true }
     }
 
     /// Like [`Axis::from_zero`], or logarithmic where the positive values span more than
     /// a factor of thirty: beside the largest the smallest would be a line on the floor.
-    pub(crate) fn wide(label: &str, values: impl Iterator<Item = f64> + Clone) -> Self {
+    pub fn wide(label: &str, values: impl Iterator<Item = f64> + Clone) -> Self {
         let positive = values.clone().filter(|value| value.is_finite() && *value > 0.0);
         let (low, high) = positive
             .fold((f64::INFINITY, 0.0), |(low, high): Xy, value| (low.min(value), high.max(value)));
@@ -143,22 +143,22 @@ impl Axis {
 
 /// A plot.
 #[derive(Clone, Debug)]
-pub(crate) struct Plot {
+pub struct Plot {
     /// What it shows.
-    pub(crate) title: String,
+    pub title: String,
     /// What to read off it, in a sentence or two.
-    pub(crate) note: String,
+    pub note: String,
     /// Across.
-    pub(crate) x: Axis,
+    pub x: Axis,
     /// Up.
-    pub(crate) y: Axis,
+    pub y: Axis,
     /// What is drawn, the last on top.
-    pub(crate) series: Vec<Series>,
+    pub series: Vec<Series>,
 }
 
 impl Plot {
     /// A `<figure>` with heading, legend, drawing and note.
-    pub(crate) fn figure(&self) -> String {
+    pub fn figure(&self) -> String {
         let title = escaped(&self.title);
         let mut out = format!("<figure class=\"card\">\n<h3>{title}</h3>\n");
         if self.is_empty() {

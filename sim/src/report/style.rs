@@ -3,7 +3,7 @@
 //! Rule: nothing is loaded from anywhere; colours are named by what they stand for.
 
 /// Text that means itself inside HTML, in attributes too.
-pub(crate) fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -83,7 +83,8 @@ pub(crate) fn sweep_cells(sweep: &Sweep, names: &[String]) -> (Vec<String>, Vec<
     (header, rows.collect())
 }
 
-fn drawn(header: Vec<String>, rows: Vec<Vec<String>>, left: usize) -> String {
+/// Any table, of which all columns but the first `left` are numbers.
+pub fn drawn(header: Vec<String>, rows: Vec<Vec<String>>, left: usize) -> String {
     let columns = header.len();
     let mut table = Table::new();
     table.load_style(STYLE).set_header(header);

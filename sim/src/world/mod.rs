@@ -5,7 +5,7 @@
 
 mod net;
 mod origin;
-mod player;
+pub mod player;
 mod queue;
 mod script;
 mod seek;

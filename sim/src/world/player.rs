@@ -9,15 +9,15 @@ const AHEAD_MAX_US: u64 = 30_000_000;
 
 /// A player's state.
 #[derive(Clone, Debug)]
-pub(crate) struct Player {
+pub struct Player {
     join_at: u64,
     startup_buffer: u64,
     /// The next segment to ask for; none until it has seen a playlist.
-    pub(crate) next: Option<u64>,
+    pub next: Option<u64>,
     /// Segments below this one are known from the playlist.
-    pub(crate) known_until: u64,
+    pub known_until: u64,
     /// The segment that it waits for.
-    pub(crate) waiting: Option<u64>,
+    pub waiting: Option<u64>,
     /// Media received since the start.
     received: u64,
     started_at: Option<u64>,
@@ -31,7 +31,8 @@ pub(crate) struct Player {
 }
 
 impl Player {
-    pub(crate) const fn new(join_at: u64, startup_buffer: u64) -> Self {
+    /// One that joins at this time and plays once it has so much media, both µs.
+    pub const fn new(join_at: u64, startup_buffer: u64) -> Self {
         Self {
             join_at,
             startup_buffer,
@@ -49,7 +50,7 @@ impl Player {
     }
 
     /// Media of this length arrived.
-    pub(crate) fn receive(&mut self, media: u64, now: u64) {
+    pub fn receive(&mut self, media: u64, now: u64) {
         self.note_stall(now);
         self.received += media;
         if self.started_at.is_none() {
@@ -78,13 +79,13 @@ impl Player {
     }
 
     /// When it runs out of media, if it plays.
-    pub(crate) fn empty_at(&self) -> Option<u64> {
+    pub fn empty_at(&self) -> Option<u64> {
         let plays = self.started_at.is_some() && self.seeking_since.is_none();
         plays.then(|| self.anchor + self.received)
     }
 
     /// It jumps: what it has is thrown away, and waiting from here on is no stall.
-    pub(crate) fn seek(&mut self, to: u64, now: u64) {
+    pub fn seek(&mut self, to: u64, now: u64) {
         self.end(now);
         self.received = 0;
         self.next = Some(to);
@@ -94,7 +95,7 @@ impl Player {
     }
 
     /// Times from a seek to playback.
-    pub(crate) fn seeks(&self) -> &[u64] {
+    pub fn seeks(&self) -> &[u64] {
         &self.seeks
     }
 
@@ -108,13 +109,13 @@ impl Player {
     }
 
     /// Whether it has so much ahead that it asks for nothing; then, until when.
-    pub(crate) fn full_until(&self, now: u64) -> Option<u64> {
+    pub fn full_until(&self, now: u64) -> Option<u64> {
         let full_until = self.empty_at()?.saturating_sub(AHEAD_MAX_US);
         (full_until > now).then_some(full_until)
     }
 
     /// It ends, at `now`, and must not be blamed for what was not published by then.
-    pub(crate) fn end(&mut self, now: u64) {
+    pub fn end(&mut self, now: u64) {
         self.note_stall(now);
         if let Some(since) = self.stalled_since.take() {
             self.stalled += now - since;
@@ -122,12 +123,12 @@ impl Player {
     }
 
     /// Time from joining to playing; none if it never played.
-    pub(crate) fn startup(&self) -> Option<u64> {
+    pub fn startup(&self) -> Option<u64> {
         self.started_at.map(|at| at - self.join_at)
     }
 
     /// Time that it stood still.
-    pub(crate) const fn stalled(&self) -> u64 {
+    pub const fn stalled(&self) -> u64 {
         self.stalled
     }
 }

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 const STEPS: u64 = 1000;
 
 /// The progress of a number of runs that may go on at once.
-pub(crate) struct Progress {
+#[derive(Debug)]
+pub struct Progress {
     bar: Option<ProgressBar>,
     reached: Vec<AtomicU64>,
     finished: AtomicUsize,
@@ -18,7 +19,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// For this many runs.
-    pub(crate) fn new(runs: usize) -> Self {
+    pub fn new(runs: usize) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(runs as u64 * STEPS);
             let style = "{bar:40} {percent:>3} %  {elapsed_precise}, {eta} to go  {msg}";
@@ -30,7 +31,7 @@ impl Progress {
     }
 
     /// A run has come this far, 0 to 1.
-    pub(crate) fn reached(&self, run: usize, part: f64) {
+    pub fn reached(&self, run: usize, part: f64) {
         let Some(bar) = &self.bar else { return };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 0..1")]
         let steps = (part.clamp(0.0, 1.0) * STEPS as f64) as u64;
@@ -40,19 +41,24 @@ impl Progress {
         }
     }
 
-    /// A run is done.
-    pub(crate) fn finished(&self, run: usize, name: &str) {
-        self.reached(run, 1.0);
-        let count = self.finished.fetch_add(1, Ordering::Relaxed) + 1;
-        let said = format!("{name}: done, {count} of {}", self.reached.len());
+    /// What is going on, said beside the bar or as a line.
+    pub fn say(&self, what: &str) {
         match &self.bar {
-            Some(bar) => bar.set_message(said),
-            None => eprintln!("{said}"),
+            Some(bar) => bar.set_message(what.to_owned()),
+            None => eprintln!("{what}"),
         }
     }
 
+    /// A run is done.
+    pub fn finished(&self, run: usize, name: &str) {
+        self.reached(run, 1.0);
+        let count = self.finished.fetch_add(1, Ordering::Relaxed) + 1;
+        let said = format!("{name}: done, {count} of {}", self.reached.len());
+        self.say(&said);
+    }
+
     /// No more will come.
-    pub(crate) fn end(&self) {
+    pub fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
