@@ -20,11 +20,12 @@ pub mod upstream;
 #[cfg(fuzzing)]
 pub use http::fuzzing;
 
+use axum::Router;
 use config::{Config, DEMO_STREAM};
 use dashboard::Dashboard;
 use http::{IngestState, Meters, Readiness, Shared};
 use metrics::Metrics;
-use net::{Certificate, Listener, ListenerMeter, Service};
+use net::{Certificate, Connection, ConnectionMeter, Listener, ListenerMeter, Metered, Service};
 use origin::Origin;
 use pages::Pages;
 use serde::Serialize;
@@ -74,6 +75,8 @@ pub struct Server {
     entry: Shutdown,
     drain_time: Duration,
     grace: Duration,
+    public: Router,
+    meter: Arc<ListenerMeter>,
 }
 
 /// What has to be told to stop, in this order.
@@ -173,6 +176,7 @@ impl Server {
             tasks.spawn(demo::run(Arc::clone(stream)));
         }
         let (stop, connections) = (shared.stop.clone(), TaskTracker::new());
+        let public = http::public(&shared, listeners.ingest.is_none());
         let certificate = certificate(config).map_err(StartError)?;
         let tls = certificate.as_ref().map(Certificate::acceptor).transpose();
         let tls = tls.map_err(StartError)?;
@@ -189,11 +193,24 @@ impl Server {
         }
         announce(&ports, config, &shared);
         shared.readiness.set(true);
+        let meter = Arc::clone(&shared.meters.public);
         let Shared { readiness, drain, .. } = shared;
         let entry = Shutdown { readiness, drain, stop, sessions, connections, tasks };
         let server = &config.server;
         let drain_time = Duration::from_millis(server.drain_ms);
-        Ok(Self { ports, entry, drain_time, grace: server.shutdown_grace_ms.0 })
+        let grace = server.shutdown_grace_ms.0;
+        Ok(Self { ports, entry, drain_time, grace, public, meter })
+    }
+
+    /// A connection to the public listener that goes through memory, `bytes_max` of them in each
+    /// direction: for more clients than a process may have sockets. They seem to come from `from`.
+    pub fn connect(&self, from: SocketAddr, bytes_max: usize) -> tokio::io::DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(bytes_max);
+        let meter = Arc::new(ConnectionMeter::new(&self.meter, None));
+        let connection = Connection { peer: from, meter: Arc::clone(&meter) };
+        let (router, stop) = (self.public.clone(), self.entry.stop.clone());
+        self.entry.connections.spawn(connection.serve(Metered::new(ours, meter), router, stop));
+        theirs
     }
 
     /// The addresses in use.

@@ -4,6 +4,6 @@ mod listener;
 mod meter;
 mod tls;
 
-pub(crate) use listener::{Listener, Service};
-pub(crate) use meter::{Account, ConnectionMeter, ListenerMeter};
+pub(crate) use listener::{Connection, Listener, Service};
+pub(crate) use meter::{Account, ConnectionMeter, ListenerMeter, Metered};
 pub(crate) use tls::Certificate;

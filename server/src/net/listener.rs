@@ -117,13 +117,15 @@ impl Listener {
     }
 }
 
-struct Connection {
-    peer: SocketAddr,
-    meter: Arc<ConnectionMeter>,
+/// One connection, whatever its bytes go over.
+pub(crate) struct Connection {
+    pub(crate) peer: SocketAddr,
+    pub(crate) meter: Arc<ConnectionMeter>,
 }
 
 impl Connection {
-    async fn serve(
+    /// Serves until it ends, or soon after `stop`.
+    pub(crate) async fn serve(
         self,
         socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         router: Router,
