@@ -3,7 +3,9 @@
 mod listener;
 mod meter;
 mod tls;
+mod websocket;
 
 pub(crate) use listener::{Connection, Listener, Service};
 pub(crate) use meter::{Account, ConnectionMeter, ListenerMeter, Metered};
 pub(crate) use tls::Certificate;
+pub(crate) use websocket::{Broken, Upgrade, WebSocket};

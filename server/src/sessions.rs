@@ -5,6 +5,7 @@
 
 mod hub;
 mod links;
+mod outbox;
 mod oversight;
 mod quality;
 mod session;
@@ -20,7 +21,7 @@ pub(crate) use trace::TraceReport;
 use crate::config::{Config, HoldoutConfig, TrackerConfig};
 use crate::metrics::Metrics;
 use crate::origin::Origin;
-use axum::extract::ws::Utf8Bytes;
+use outbox::Outbox;
 use shoal_tracker::{Forest, Profile};
 use shoal_wire::tracker_message::{RefuseCode, Resume};
 use shoal_wire::{ClientMessage, PeerId, StreamName};
@@ -74,7 +75,7 @@ struct Joining {
     /// Where it is from, for bans.
     origin: u64,
     resume: Option<Resume>,
-    outbox: mpsc::Sender<Utf8Bytes>,
+    outbox: Outbox,
     reply: oneshot::Sender<Result<PeerId, Refused>>,
 }
 

@@ -1,28 +1,29 @@
 //! One viewer's session: its socket, from hello to goodbye.
 //!
 //! Rule: whatever a viewer sends, the session ends with a sentence that says why and the server
-//! goes on. It reads no faster than the hub takes, and no more per second than is allowed.
+//! goes on. It reads no faster than the hub takes, and no more per second than is allowed. What
+//! it does only now and then is boxed while it lasts: a session waits most of the time, and its task
+//! is as large as the largest thing that it may wait for.
 
 use super::hub::digest_text;
 use super::links::Kind;
+use super::outbox::{Inbox, Outbox};
 use super::oversight::origin_of;
 use super::{Command, Joining, Refused, SessionEntry};
-use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
-use futures_util::SinkExt;
+use crate::net::{Broken, WebSocket};
+use axum::extract::ws::{Message, Utf8Bytes};
 use shoal_tracker::{Mapping, Place, Profile};
 use shoal_wire::tracker_message::{RefuseCode, WANT_DIGESTS_MAX};
 use shoal_wire::{ClientMessage, PROTOCOL, PeerId, ServerMessage, StreamName};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 /// Time for one batch of messages to be written before the session counts as dead.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Time for the last words of a session.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Messages written before one flush.
-const BATCH_MAX: usize = 32;
 /// Pings that may go unanswered.
 const SILENT_PINGS_MAX: u32 = 3;
 /// Seconds over which the rate of messages is averaged: a join comes in a burst.
@@ -42,9 +43,10 @@ pub(crate) async fn serve(
         tracing::debug!(stream = path_stream, ?code, message, "session refused");
         let text = ServerMessage::Refuse { code, message }.to_json();
         // The viewer may be gone; then nobody misses the reason.
-        let _ = timeout(CLOSE_TIMEOUT, socket.send(Message::Text(text.into()))).await;
+        let last_words = socket.send(Message::Text(text.into()));
+        let _ = Box::pin(timeout(CLOSE_TIMEOUT, last_words)).await;
     }
-    let _ = timeout(CLOSE_TIMEOUT, socket.send(Message::Close(None))).await;
+    let _ = Box::pin(timeout(CLOSE_TIMEOUT, socket.send(Message::Close(None)))).await;
 }
 
 const fn label(code: RefuseCode) -> &'static str {
@@ -69,25 +71,26 @@ async fn run(
     address: SocketAddr,
 ) -> Result<(), Refused> {
     let patience = entry.config.hello_timeout_ms.0;
-    let hello = match timeout(patience, first_text(socket)).await {
+    let hello = match Box::pin(timeout(patience, first_text(socket))).await {
         Ok(Some(text)) => parse(&text?)?,
         Ok(None) => return Ok(()),
         Err(_) => return Err(bad("no hello came in time")),
     };
-    let (outbox, inbox) = mpsc::channel(entry.config.queue_messages_max.0);
+    let (outbox, inbox) = Outbox::new(entry.config.queue_messages_max.0);
     let (reply, answer) = oneshot::channel();
     let origin = origin_of(address.ip(), &entry.origin_key);
     let joining = Joining { origin, ..joining(hello, path_stream, address, outbox, reply)? };
     let stream = joining.stream.clone();
     let stopping = || Refused { code: RefuseCode::Shutdown, message: "the server stops".into() };
-    entry.hub.send(Command::Join(Box::new(joining))).await.map_err(|_| stopping())?;
+    let join = entry.hub.send(Command::Join(Box::new(joining)));
+    Box::pin(join).await.map_err(|_| stopping())?;
     let peer = answer.await.map_err(|_| stopping())??;
     let budget = Budget::new(entry.config.messages_per_second_max.0);
     let mut session = Session { entry, stream, peer, inbox, budget };
     let ended = session.exchange(socket).await;
     let Session { stream, .. } = session;
     // Fails only when the hub has gone, and then it knows.
-    let _ = entry.hub.send(Command::Leave { stream, peer }).await;
+    let _ = Box::pin(entry.hub.send(Command::Leave { stream, peer })).await;
     ended
 }
 
@@ -96,7 +99,7 @@ fn joining(
     hello: ClientMessage,
     path_stream: &str,
     address: SocketAddr,
-    outbox: mpsc::Sender<Utf8Bytes>,
+    outbox: Outbox,
     reply: oneshot::Sender<Result<PeerId, Refused>>,
 ) -> Result<Joining, Refused> {
     let ClientMessage::Hello {
@@ -135,21 +138,21 @@ struct Session<'a> {
     entry: &'a SessionEntry,
     stream: StreamName,
     peer: PeerId,
-    inbox: mpsc::Receiver<Utf8Bytes>,
+    inbox: Inbox,
     budget: Budget,
 }
 
 impl Session<'_> {
     async fn exchange(&mut self, socket: &mut WebSocket) -> Result<(), Refused> {
         let interval = self.entry.config.ping_interval_ms.0;
-        let mut batch = Vec::with_capacity(BATCH_MAX);
         let mut heard = Instant::now();
         let mut pings = 0;
         loop {
             let ping_at = heard + interval * (pings + 1);
             tokio::select! {
-                count = self.inbox.recv_many(&mut batch, BATCH_MAX) => {
-                    if count == 0 || !write(socket, batch.drain(..)).await {
+                batch = self.inbox.take() => {
+                    let Some(batch) = batch else { return Ok(()) };
+                    if !Box::pin(write(socket, batch.into_iter())).await {
                         return Ok(());
                     }
                 }
@@ -165,14 +168,15 @@ impl Session<'_> {
                         return Err(Refused { code: RefuseCode::Limit, message });
                     }
                     let message = parse(&text?)?;
-                    if !self.message(socket, message).await? {
+                    if !Box::pin(self.message(socket, message)).await? {
                         return Ok(());
                     }
                 }
                 () = tokio::time::sleep_until(ping_at) => {
                     pings += 1;
                     let ping = socket.send(Message::Ping(bytes::Bytes::new()));
-                    if pings > SILENT_PINGS_MAX || !matches!(timeout(WRITE_TIMEOUT, ping).await, Ok(Ok(()))) {
+                    let pinged = Box::pin(timeout(WRITE_TIMEOUT, ping)).await;
+                    if pings > SILENT_PINGS_MAX || !matches!(pinged, Ok(Ok(()))) {
                         return Ok(());
                     }
                 }
@@ -231,14 +235,8 @@ async fn next(socket: &mut WebSocket) -> Option<Heard> {
         Ok(Message::Binary(_)) => Some(Heard::Text(Err(bad("messages are text")))),
         Ok(Message::Ping(_) | Message::Pong(_)) => Some(Heard::Alive),
         Ok(Message::Close(_)) => None,
-        Err(error) => {
-            let text = error.to_string();
-            // A limit or a broken frame is told; a lost connection has nobody to tell.
-            let broken = ["Space limit", "protocol error", "UTF-8"];
-            let told = broken.iter().any(|part| text.contains(part))
-                && !text.contains("closing handshake");
-            told.then(|| Heard::Text(Err(bad(text))))
-        }
+        Err(Broken::Rule(rule)) => Some(Heard::Text(Err(bad(rule)))),
+        Err(Broken::Lost(_)) => None,
     }
 }
 

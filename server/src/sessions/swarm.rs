@@ -4,6 +4,7 @@
 //! differences, so that they outlive the viewers and count nothing twice.
 
 use super::links::{Kind, Links};
+use super::outbox::Outbox;
 use super::quality::{Group, Quality, Viewing};
 use crate::metrics::Metrics;
 use axum::extract::ws::Utf8Bytes;
@@ -11,7 +12,6 @@ use shoal_tracker::forest::Supply;
 use shoal_wire::tracker_message::{Report, Totals};
 use shoal_wire::{ByteSize, PeerId, RenditionId, ServerMessage, StreamName};
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use tokio::sync::mpsc;
 
 /// Viewers that left whose totals are remembered, in case they come back under their name.
 const DEPARTED_MAX: usize = 10_000;
@@ -56,7 +56,7 @@ impl SwarmStatus {
 
 /// A viewer that says hello.
 pub(super) struct Newcomer {
-    pub(super) outbox: mpsc::Sender<Utf8Bytes>,
+    pub(super) outbox: Outbox,
     /// It had better make the offers of its links.
     pub(super) offers: bool,
     pub(super) kind: Kind,
@@ -357,7 +357,7 @@ fn add(sum: &mut Totals, new: &Totals) {
 mod tests {
     use super::*;
 
-    fn newcomer(offers: bool, outbox: &mpsc::Sender<Utf8Bytes>) -> Newcomer {
+    fn newcomer(offers: bool, outbox: &Outbox) -> Newcomer {
         let (outbox, kind, group) = (outbox.clone(), Kind::Native, Group::Peers);
         Newcomer { outbox, offers, kind, group, origin: 0 }
     }
@@ -373,7 +373,7 @@ mod tests {
     #[test]
     fn totals_outlive_their_viewer_and_are_counted_once() {
         let metrics = Metrics::new();
-        let (outbox, _inbox) = mpsc::channel(4);
+        let (outbox, _inbox) = Outbox::new(4);
         let mut members = Members::new();
         let mut sum = Totals::default();
         members.insert(PeerId(1), newcomer(false, &outbox));
@@ -388,9 +388,9 @@ mod tests {
         assert_eq!(metrics.fallbacks.with_label_values(&["no-peers"]).get(), 3);
     }
 
-    #[test]
-    fn introductions_are_mutual_and_end_with_the_session() {
-        let (outbox, mut inbox) = mpsc::channel(2);
+    #[tokio::test]
+    async fn introductions_are_mutual_and_end_with_the_session() {
+        let (outbox, mut inbox) = Outbox::new(2);
         let mut members = Members::new();
         for peer in [1, 2, 3] {
             members.insert(PeerId(peer), newcomer(false, &outbox));
@@ -399,15 +399,16 @@ mod tests {
         assert_eq!(members.introduced(PeerId(1), PeerId(2)), Some(true));
         assert_eq!(members.introduced(PeerId(2), PeerId(1)), Some(false));
         assert_eq!(members.introduced(PeerId(1), PeerId(3)), None);
-        assert!(inbox.try_recv().unwrap().contains("\"offer\":true"));
+        assert!(inbox.take().await.unwrap()[0].contains("\"offer\":true"));
         members.remove(PeerId(1));
         assert_eq!(members.introduced(PeerId(2), PeerId(1)), None);
         members.introduce(PeerId(2), PeerId(3));
+        members.send_text(PeerId(3), "one too many".into());
         assert_eq!(members.take_overrun(), [PeerId(3)]);
     }
     #[test]
     fn a_browser_makes_the_offer() {
-        let (outbox, _inbox) = mpsc::channel(8);
+        let (outbox, _inbox) = Outbox::new(8);
         let mut members = Members::new();
         for (peer, offers) in [(1, false), (2, true), (3, true)] {
             members.insert(PeerId(peer), newcomer(offers, &outbox));
