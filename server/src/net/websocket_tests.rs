@@ -135,3 +135,28 @@ async fn a_write_that_is_given_up_goes_on_where_it_was() {
     let (bytes, _far) = reading.await.unwrap();
     assert_eq!(&bytes[2..], text.as_bytes());
 }
+
+#[test]
+fn whatever_comes_is_a_message_or_breaks_a_rule() {
+    let mut state = 1_u64;
+    let mut random = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state.to_be_bytes()[0]
+    };
+    for round in 0..20_000 {
+        let mut socket = WebSocket::new(tokio::io::empty(), MAX);
+        socket.partial = (0..round % 40).map(|_| random()).collect();
+        // Often enough a head that may be: whole, masked and short.
+        if let (Some(second), true) = (socket.partial.get_mut(1), round % 2 == 0) {
+            *second = 0x80 | (*second & 0x0f);
+        }
+        let before = socket.partial.len();
+        for _ in 0..before {
+            match socket.take() {
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+        assert!(socket.partial.len() <= before);
+    }
+}
