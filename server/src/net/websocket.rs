@@ -314,7 +314,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     }
 }
 
-const TOO_LONG: Broken = Broken::Rule("a message is longer than is allowed");
+const TOO_LONG: Broken = Broken::Rule("a message is longer than the limit");
 
 /// Where a whole frame is in what has come.
 struct Frame {
