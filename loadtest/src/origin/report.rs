@@ -96,10 +96,7 @@ fn plots(steps: &[Step]) -> Vec<Plot> {
             note: "From the moment at which a request was due.".into(),
             x: offered(),
             y: Axis::wide("ms", p50.iter().chain(&p99).map(|point| point.1)),
-            series: vec![
-                line("median", Ink::Without, p50.clone()),
-                line("p99", Ink::Reached, p99.clone()),
-            ],
+            series: vec![line("median", Ink::Without, p50), line("p99", Ink::Reached, p99)],
         },
         Plot {
             title: "Processor".into(),
@@ -107,8 +104,8 @@ fn plots(steps: &[Step]) -> Vec<Plot> {
             x: offered(),
             y: Axis::from_zero("cores", server.iter().chain(&client).map(|point| point.1)),
             series: vec![
-                line("this program", Ink::Without, client.clone()),
-                line("the server", Ink::Reached, server.clone()),
+                line("this program", Ink::Without, client),
+                line("the server", Ink::Reached, server),
             ],
         },
     ]
