@@ -163,6 +163,19 @@ fn a_viewer_that_corrupts_what_it_relays_is_cut_off() {
 }
 
 #[test]
+fn pages_that_play_part_by_part_are_little_behind() {
+    let args = ["--low-latency", "--viewers", "2", "--seconds", "40"];
+    let run = Run::new("demo-low-latency", &args);
+    let said = &run.said;
+    assert_eq!(run.number("players_without_a_frame"), 0.0, "{said}");
+    // Parts of half a second: with whole segments of two it would be six and more.
+    assert!(run.number("behind_clock_s_p50_worst") < 4.0, "{said}");
+    assert!(run.number("behind_clock_s_p50") > 0.5, "no earlier than it was made: {said}");
+    assert!(run.number("parts_steady") > 10.0, "{said}");
+    assert!(run.number("part_offload_steady") > 0.3, "{said}");
+}
+
+#[test]
 fn what_cannot_be_run_is_refused_in_a_sentence() {
     for (args, expected) in [
         (&["--kill", "6@30"][..], "leaves a viewer"),
@@ -171,6 +184,7 @@ fn what_cannot_be_run_is_refused_in_a_sentence() {
         (&["--kill", "2@3"], "before the last of the joins"),
         (&["--browsers", "2", "--upstream"], "leave --browsers out"),
         (&["--seconds", "20", "--restart-server", "20"], "after the end"),
+        (&["--low-latency", "--restart-server", "40"], "--restart-server out"),
         (&["--corrupt", "6"], "no honest viewer"),
         (&["--vod", "60", "--ffmpeg"], "no live event"),
         (&["--vod", "--viewers", "4", "--seeks", "3"], "every other"),

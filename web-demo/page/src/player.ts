@@ -47,6 +47,8 @@ export interface Told {
 /** How often it is looked whether something is published. */
 const SOURCE_RETRY_MS = 2_000;
 const FATAL_RETRY_MS = 2_000;
+/** A low-latency stream that is further behind than it says is played so much faster. */
+const CATCH_UP_RATE = 1.1;
 
 const sleep = (ms: number) => new Promise((done) => setTimeout(done, ms));
 
@@ -73,6 +75,11 @@ export async function play(playback: Playback, query: Query, told: Told): Promis
   hls.once(Hls.Events.MANIFEST_PARSED, () => {
     playback.marks.manifest = performance.now();
     told.state("buffering", "");
+  });
+  hls.on(Hls.Events.LEVEL_LOADED, (_, { details }) => {
+    if (details.partTarget > 0) {
+      hls.config.maxLiveSyncPlaybackRate = CATCH_UP_RATE;
+    }
   });
   hls.on(Hls.Events.ERROR, (_, data) => data.fatal && void recover(hls, data.type, url, told));
   hls.loadSource(url);

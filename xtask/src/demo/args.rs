@@ -39,6 +39,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=600))]
     pub(crate) stagger: u64,
+    /// Push a live encode part by part (low-latency HLS), with a clock burnt into its picture that
+    /// says how far players are behind. All viewers are pages: mpv and ffmpeg play whole segments.
+    #[arg(long)]
+    pub(crate) low_latency: bool,
+    /// Duration of a part that --low-latency pushes, in milliseconds.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u16).range(100..=2000))]
+    pub(crate) part_ms: u16,
     /// Shape every viewer's uplink, e.g. up=5mbit (network namespaces and tc; needs root).
     #[arg(long, value_name = "up=RATE")]
     pub(crate) shape: Option<Shape>,
@@ -160,6 +167,15 @@ impl FromStr for Kill {
 }
 
 impl Args {
+    /// With what follows from other flags.
+    pub(crate) fn settled(mut self) -> Self {
+        if self.low_latency {
+            self.browsers = self.total();
+            self.viewers = 0;
+        }
+        self
+    }
+
     /// Refuses what cannot be run or would measure nothing.
     pub(crate) fn validate(&self) -> Result<()> {
         ensure!(self.total() > 0, "there is nobody to watch: raise --viewers or --browsers");
@@ -184,6 +200,11 @@ impl Args {
                 "--seeks takes every other of the viewers at most"
             );
         }
+        ensure!(
+            !self.low_latency || (self.upstream.is_none() && self.restart_server.is_none()),
+            "--low-latency pushes an encode that ends with its server: leave --upstream and \
+             --restart-server out"
+        );
         ensure!(
             self.corrupt == 0 || self.corrupt < self.total(),
             "--corrupt {} leaves no honest viewer among {}",
@@ -228,7 +249,12 @@ impl Args {
 
     /// Whether ffmpeg makes the stream.
     pub(crate) fn is_encoded(&self) -> bool {
-        self.ffmpeg || self.upstream.is_some()
+        self.ffmpeg || self.low_latency || self.upstream.is_some()
+    }
+
+    /// Whether the encoder also writes files, which deliveries can be compared with.
+    pub(crate) fn has_files(&self) -> bool {
+        self.is_encoded() && !self.low_latency
     }
 
     /// Viewers of both kinds.

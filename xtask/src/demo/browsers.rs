@@ -37,7 +37,8 @@ pub(crate) struct Browsers {
 #[derive(Clone, Debug, Default)]
 struct Seen {
     last: Value,
-    latencies_s: Vec<f64>,
+    /// With the time of each, Unix seconds.
+    latencies_s: Vec<(f64, f64)>,
 }
 
 /// Name of the page that is viewer `index`.
@@ -65,15 +66,16 @@ impl Browsers {
         Ok(Self { driver, input, listener, seen, version, usage: None })
     }
 
-    /// Opens the page of viewer `index`.
+    /// Opens the page of viewer `index`; with a `clock` in its picture, latency is read from that.
     pub(crate) async fn open(
         &mut self,
         index: u8,
         is_twin: bool,
         url: &str,
-        screenshot: Option<&Path>,
+        (screenshot, clock): (Option<&Path>, bool),
     ) -> Result<()> {
-        let command = json!({ "name": name(index, is_twin), "url": url, "screenshot": screenshot });
+        let name = name(index, is_twin);
+        let command = json!({ "name": name, "url": url, "screenshot": screenshot, "clock": clock });
         let input = self.input.as_mut().context("the browsers were ended")?;
         input.write_all(format!("{command}\n").as_bytes()).await.context("Chromium is gone")
     }
@@ -113,10 +115,17 @@ impl Browsers {
         });
         PlayerFigures {
             startup_s: seen.last["startupMs"].as_f64().map(|ms| ms / 1000.0),
-            latency_s: median(seen.latencies_s.iter().copied()),
+            latency_s: median(seen.latencies_s.iter().map(|&(_, latency_s)| latency_s)),
             stalls: stalls.collect(),
             seeks: Vec::new(),
         }
+    }
+
+    /// How far that page, or its twin, was behind, once a second from `from_s` on.
+    pub(crate) fn latencies_s(&self, index: u8, is_twin: bool, from_s: f64) -> Vec<f64> {
+        let seen = lock(&self.seen);
+        let all = seen.get(&name(index, is_twin)).into_iter().flat_map(|seen| &seen.latencies_s);
+        all.filter(|(at_s, _)| *at_s >= from_s).map(|&(_, latency_s)| latency_s).collect()
     }
 
     fn last(&self, index: u8, is_twin: bool) -> Value {
@@ -203,7 +212,7 @@ async fn listen(
         }
         let mut seen = lock(&seen);
         let page = seen.entry(name).or_default();
-        page.latencies_s.extend(line["latencyS"].as_f64());
+        page.latencies_s.extend(line["latencyS"].as_f64().map(|it| (clock::unix_s(), it)));
         page.last = line;
     }
 }

@@ -166,7 +166,7 @@ impl Log {
                     self.sent.digest_fetches += 1;
                     let copies = self.copies.entry(segment.to_owned()).or_insert_with(|| {
                         self.sent.segments += 1;
-                        Copies { bytes: 0, sent: 0, published_s: at_s }
+                        Copies { bytes: 0, sent: 0, published_s: at_s, is_part: false }
                     });
                     (copies.bytes, copies.published_s) = (body, at_s);
                 }

@@ -6,6 +6,7 @@
 //! repeating until the server has taken each.
 
 use super::http;
+use super::low_latency;
 use super::playlist;
 use super::process::{Launch, Process};
 use anyhow::Result;
@@ -18,7 +19,7 @@ const AUDIO_BPS: u64 = 96_000;
 const TS_OVERHEAD_PERMILLE: u64 = 70;
 
 /// Segments that the playlist lists.
-const WINDOW: u32 = 10;
+pub(crate) const WINDOW: u32 = 10;
 
 /// What to encode and where to push it.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) push_url: String,
     /// Who pushes.
     pub(crate) push: Push,
+    /// Duration of a part, if parts are pushed as they are made; nothing is written to disk then.
+    pub(crate) part_ms: Option<u16>,
 }
 
 /// Who pushes to the server.
@@ -88,6 +91,9 @@ pub(crate) fn files_folder(folder: &Path) -> PathBuf {
 }
 
 fn arguments(plan: &Plan, files: &Path) -> Vec<String> {
+    if let Some(part_ms) = plan.part_ms {
+        return low_latency::arguments(plan, part_ms);
+    }
     let sources = "-hide_banner -loglevel warning -nostdin -re -f lavfi \
                    -i testsrc2=size=640x360:rate=25 -re -f lavfi \
                    -i sine=frequency=440:sample_rate=48000 -map 0:v -map 1:a";

@@ -5,9 +5,11 @@
 
 use super::Signals;
 use super::args::Args;
+use super::browsers::Browsers;
 use super::clock;
 use super::figures::{self, Outcome, PlayerFigures, Sample, ViewerFigures};
 use super::lock;
+use super::low_latency;
 use super::pages;
 use super::player::Player;
 use super::report;
@@ -193,10 +195,11 @@ impl Event<'_> {
         let picture = self.args.keep.is_some().then_some(picture.as_path());
         // Nobody looks at a headless page: nothing moves in it but the video.
         let url = format!("{}?quiet=1", around.page_url);
-        browsers.open(index, false, &url, picture).await?;
+        let clock = self.args.low_latency;
+        browsers.open(index, false, &url, (picture, clock)).await?;
         if around.has_twins {
             let url = format!("{url}&peers=unused&src={}", around.mirror_url);
-            browsers.open(index, true, &url, None).await?;
+            browsers.open(index, true, &url, (None, clock)).await?;
         }
         Ok(())
     }
@@ -262,8 +265,11 @@ impl Event<'_> {
             (0..self.args.browsers).map(page)
         });
         let seen: Vec<_> = self.stage.viewers.iter().map(Viewer::seen).collect();
-        let pages_json =
+        let mut pages_json =
             browsers.map(|browsers| pages::together(self.args, browsers, &seen, self.page_s()));
+        if let (Some(pages_json), Some(browsers)) = (&mut pages_json, browsers) {
+            pages_json.extend(self.low_latency(browsers));
+        }
         Outcome {
             viewers: self.args.total(),
             last_join_second: self.join_seconds.last().copied().unwrap_or(0),
@@ -282,6 +288,19 @@ impl Event<'_> {
             server_rss_bytes: usage.map(|usage| usage.rss_bytes),
             server_cpu_s,
         }
+    }
+
+    /// What is known of latency by the clock in the picture, in the steady state.
+    fn low_latency(&self, browsers: &Browsers) -> Map<String, Value> {
+        let from = self.join_seconds.last().map(|joined| joined + figures::SETTLING_S);
+        let from = self.samples.iter().find(|sample| Some(sample.second) == from);
+        let (Some(from), Some(to), true) = (from, self.samples.last(), self.args.low_latency)
+        else {
+            return Map::new();
+        };
+        let objects: Vec<_> = self.stage.origin.objects().copied().collect();
+        let window_s = (from.at_s, to.at_s - figures::ON_ITS_WAY_S);
+        low_latency::figures((self.args.browsers, self.args.twins), browsers, &objects, window_s)
     }
 
     /// Seconds that all pages together were open, twins among them.

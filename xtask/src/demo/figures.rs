@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 pub(crate) const SETTLING_S: u64 = 20;
 
 /// An object published later than this before the end may still be on its way.
-const ON_ITS_WAY_S: f64 = 8.0;
+pub(crate) const ON_ITS_WAY_S: f64 = 8.0;
 
 /// Seconds from a kill to the window that is looked at, and its length.
 const AFTER_KILL_S: u64 = 10;
@@ -154,7 +154,11 @@ impl Outcome {
     pub(crate) fn copies_steady(&self) -> Option<f64> {
         let from_s = self.sample_at(self.steady_second())?.at_s;
         let to_s = self.samples.last()?.at_s - ON_ITS_WAY_S;
-        let published = |object: &&Copies| (from_s..to_s).contains(&object.published_s);
+        // Where there are parts, players take those.
+        let has_parts = self.objects.iter().any(|object| object.is_part);
+        let published = |object: &&Copies| {
+            (from_s..to_s).contains(&object.published_s) && object.is_part == has_parts
+        };
         let copies = self.objects.iter().filter(published);
         mean(copies.map(|object| object.sent as f64 / object.bytes.max(1) as f64))
     }
@@ -372,6 +376,7 @@ mod tests {
             bytes: 200,
             sent: if n < 12 { 800 } else { 220 },
             published_s: 1000.0 + f64::from(n) * 2.0,
+            is_part: false,
         });
         let viewer = |startup_ms: f64, direct_ms: f64| ViewerFigures {
             player: PlayerFigures { startup_s: Some(startup_ms / 1e3), ..PlayerFigures::default() },

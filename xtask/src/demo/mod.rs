@@ -14,6 +14,7 @@ mod event;
 mod figures;
 pub(crate) mod forward;
 pub(crate) mod http;
+mod low_latency;
 mod netns;
 mod nft;
 pub(crate) mod origin;
@@ -40,6 +41,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Runs the demo.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    let args = &args.clone().settled();
     args.validate()?;
     let programs = build::programs(args)?;
     let folder = Folder::create(args.keep.as_deref())?;

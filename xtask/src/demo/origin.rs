@@ -121,17 +121,22 @@ pub(crate) struct Copies {
     pub(crate) sent: u64,
     /// When it was published, Unix seconds.
     pub(crate) published_s: f64,
+    /// Whether it is a part.
+    pub(crate) is_part: bool,
 }
 
 impl Copies {
     fn read(object: &Value) -> Option<(String, Self)> {
         let number = |field: &str| object[field].as_u64();
+        let name = object["object"].as_str()?;
         let copies = Self {
             bytes: number("bytes")?,
             sent: number("origin_bytes_sent")?,
             published_s: number("published_unix_ms")? as f64 / 1000.0,
+            // RENDITION-EPOCH-MSN-PART.
+            is_part: name.matches('-').count() == 3,
         };
-        Some((object["object"].as_str()?.to_owned(), copies))
+        Some((name.to_owned(), copies))
     }
 }
 

@@ -9,6 +9,7 @@ use super::build::Programs;
 use super::cdn::Cdn;
 use super::encoder::{self, Encoder};
 use super::lock;
+use super::low_latency;
 use super::netns::Network;
 use super::nft::Counter;
 use super::origin::{Content, Origin};
@@ -76,7 +77,7 @@ impl<'a> Stage<'a> {
         let content = match &cdn {
             _ if args.vod.is_some() => title::make(args, folder)?,
             Some(cdn) => Content::Upstream(cdn.url()),
-            None if args.ffmpeg => Content::Pushed,
+            None if args.is_encoded() => Content::Pushed,
             None => Content::DemoChannel,
         };
         let origin = Origin::start(&programs.server, folder, content, &host).await?;
@@ -89,8 +90,8 @@ impl<'a> Stage<'a> {
         let encoder =
             args.is_encoded().then(|| start_encoder(args, &origin, folder)).transpose()?;
         let follower = Follower(tokio::spawn(reference::follow(
-            around.mirror_url.clone(),
-            args.is_encoded().then(|| folder.to_owned()),
+            followed_url(args, &around.mirror_url),
+            args.has_files().then(|| folder.to_owned()),
             Arc::clone(&around.timeline),
             Arc::clone(&around.reference),
         )));
@@ -177,6 +178,14 @@ impl<'a> Stage<'a> {
     }
 }
 
+/// The media playlist whose segments are the event's time line.
+fn followed_url(args: &Args, mirror_url: &str) -> String {
+    if args.low_latency {
+        return mirror_url.replace("index.m3u8", low_latency::PLAYLIST);
+    }
+    mirror_url.to_owned()
+}
+
 fn choose_player(args: &Args) -> Result<PlayerKind> {
     let player = args.player.unwrap_or_else(player::best_installed);
     let program = match player {
@@ -216,7 +225,7 @@ fn surroundings<'a>(
         is_title: args.vod.is_some(),
         has_twins: args.twins,
         timeline: Arc::new(Mutex::new(Timeline::default())),
-        reference: Arc::new(Mutex::new(Reference::new(args.is_encoded()))),
+        reference: Arc::new(Mutex::new(Reference::new(args.has_files()))),
     })
 }
 
@@ -232,6 +241,7 @@ fn start_encoder(args: &Args, origin: &Origin, folder: &Path) -> Result<Encoder>
         segment_s: args.segment,
         push_url: origin.push_url(),
         push,
+        part_ms: args.low_latency.then_some(args.part_ms),
     };
     Encoder::start(&plan, folder)
 }
