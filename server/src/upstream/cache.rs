@@ -20,6 +20,8 @@ const STALE_TARGETS: u32 = 3;
 const STALE_MIN: Duration = Duration::from_secs(10);
 /// What nobody asked for in this time is forgotten.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
+/// A poll that asks for what comes next has a URL of its own, which is soon in the past.
+const FORGET_POLL_AFTER: Duration = Duration::from_secs(5);
 /// URLs at once: viewers with tokens of their own who poll. Beyond it nothing is kept.
 const SLOTS_MAX: usize = 20_000;
 /// Bytes of all texts: a thousand viewers with windows of hours. Beyond it nothing is kept.
@@ -137,9 +139,11 @@ impl Texts {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = |slot: &Slot| *slot.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut bytes = 0;
-        slots.retain(|_, slot| {
+        slots.retain(|url, slot| {
             let Some((at, len)) = seen(slot) else { return Arc::strong_count(slot) > 1 };
-            let is_used = now.saturating_duration_since(at) < FORGET_AFTER;
+            let is_poll = url.contains("_HLS_msn=");
+            let after = if is_poll { FORGET_POLL_AFTER } else { FORGET_AFTER };
+            let is_used = now.saturating_duration_since(at) < after;
             bytes += if is_used { len } else { 0 };
             is_used && bytes <= BYTES_MAX
         });

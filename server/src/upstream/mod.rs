@@ -250,6 +250,7 @@ impl Upstream {
         asked: &Url,
         target: Duration,
     ) -> Option<Arc<Rendition>> {
+        let asked = &place::without_directives(asked);
         let rendition = {
             let mut renditions = self.renditions();
             let is_full = renditions.len() >= self.renditions_max;

@@ -107,6 +107,15 @@ pub(crate) fn query_of(uri: &str) -> String {
     format!("?u={}", form_urlencoded::byte_serialize(uri.as_bytes()).collect::<String>())
 }
 
+/// A playlist's own URL: without what one poll of it asks (rfc8216bis, 6.2.5).
+pub(crate) fn without_directives(url: &Url) -> Url {
+    let mut plain = url.clone();
+    let kept = url.query().unwrap_or_default().split('&').filter(|pair| !pair.starts_with("_HLS_"));
+    let kept = kept.collect::<Vec<_>>().join("&");
+    plain.set_query((!kept.is_empty()).then_some(kept.as_str()));
+    plain
+}
+
 /// What an object's query carries.
 pub(crate) fn uri_in(query: &str) -> Option<String> {
     let mut pairs = form_urlencoded::parse(query.as_bytes());
@@ -147,6 +156,17 @@ mod tests {
             assert!(place.upstream(path, None).is_err(), "{path}");
         }
         assert_eq!(place.ours(&Url::parse("http://evil.example/tv/x").unwrap()), None);
+    }
+
+    #[test]
+    fn a_low_latency_poll_is_of_the_same_playlist() {
+        for (asked, plain) in [
+            ("http://o/a.m3u8?_HLS_msn=7&t=x%20y&_HLS_skip=YES", "http://o/a.m3u8?t=x%20y"),
+            ("http://o/a.m3u8?_HLS_msn=7&_HLS_part=1", "http://o/a.m3u8"),
+            ("http://o/a.m3u8?t=1", "http://o/a.m3u8?t=1"),
+        ] {
+            assert_eq!(without_directives(&Url::parse(asked).unwrap()).as_str(), plain);
+        }
     }
 
     #[test]

@@ -211,6 +211,48 @@ async fn parts_that_were_shown_are_not_made_again_after_a_restart() {
     assert!(sealed || after.hints[0].uri.starts_with("0-2-"), "{text}");
 }
 
+/// Before an origin that has parts, polls wait there, and parts come from there.
+#[tokio::test]
+async fn an_upstream_that_has_parts_is_waited_for_through_us() {
+    let upstream = Fixture::with(CONFIG).await;
+    let _encoder = encoder(&upstream, 60);
+    hinted(&upstream).await;
+    let before = format!("upstream.urls = ['tv={}']", upstream.url("/live/cam"));
+    let fixture = Fixture::with(&before).await;
+    let path = "/live/tv/media_0.m3u8";
+    let mut media = parsed(&fixture.text(path).await);
+    let own = parsed(&upstream.text(PLAYLIST).await);
+    assert_eq!((&media.server_control, media.part_target), (&own.server_control, own.part_target));
+    let mut waits = Vec::new();
+    let mut delta = None;
+    while waits.len() < 24 {
+        let (msn, part) = next_of(&media);
+        let hint = media.hints[0].uri.clone();
+        assert!(hint.starts_with(&upstream.url("/live/cam/0-1-")), "{hint}");
+        let begin = Instant::now();
+        let poll = format!("{path}?_HLS_msn={msn}&_HLS_part={part}&_HLS_skip=YES");
+        let (text, early) = tokio::join!(fixture.text(&poll), soon(reqwest::get(&hint)));
+        waits.push(begin.elapsed());
+        let next = parsed(&text);
+        assert!(next_of(&next) > (msn, part), "{text}");
+        if next_of(&next).0 == msn && early.unwrap().status() == 200 {
+            assert_eq!(next.parts[part].uri, hint, "{text}");
+        }
+        if next.skipped > 0 {
+            delta = Some(text);
+        }
+        media = next;
+    }
+    waits.sort();
+    let median = waits[waits.len() / 2];
+    assert!(median < Duration::from_millis(600), "a part is waited for {waits:?}");
+    let delta = delta.expect("delta updates pass");
+    assert!(delta.contains("\n0-1-"), "whole segments are shared: {delta}");
+    let shared = parsed(&delta).entries.into_iter().find(|entry| entry.uri.starts_with("0-1-"));
+    let name = shared.unwrap().uri.split('?').next().unwrap().to_owned();
+    assert_eq!(fixture.get(&format!("/live/tv/{name}.digest?u=x")).await.status(), 200);
+}
+
 /// With `parts = "origin"` a part has no digest, and its segment has.
 #[tokio::test]
 async fn parts_stay_with_the_origin_where_the_operator_says_so() {

@@ -239,6 +239,15 @@ async fn a_bad_token_is_denied_whoever_else_is_let_in() {
 }
 
 #[tokio::test]
+async fn what_one_poll_asks_is_not_asked_again_for_digests() {
+    let fixture = Fixture::new("").await;
+    fixture.shared("i.m3u8?token=good1&_HLS_msn=14&_HLS_skip=YES", "0-1-14.ts").await;
+    let has = fixture.origin.0.lock().unwrap();
+    let mut asked = has.asked.iter();
+    assert!(asked.any(|(path, _)| path.ends_with("i.m3u8?token=good1")), "{:?}", has.asked);
+}
+
+#[tokio::test]
 async fn tokens_in_the_path_are_the_folder_of_each_viewer() {
     let fixture = Fixture::new("upstream.ignore_path = ['/hls/{}/**']").await;
     let one = fixture.shared("good1/i.m3u8", "0-1-14.ts").await;
