@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod harness;
+mod low_latency;
 mod play;
 mod proxy;
 mod stream;
