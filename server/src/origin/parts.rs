@@ -21,8 +21,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bodies of one rendition that come or wait to be named; encoders push one or two at once.
-const BODIES_MAX: usize = 8;
+/// Bodies of one rendition whose parts wait to be named; encoders push one or two at once, and more
+/// when they were held up: then later ones are not cut.
+const CUT_MAX: usize = 8;
+/// Bodies of one rendition that are known to come or to wait.
+const BODIES_MAX: usize = 64;
 
 /// Bodies that are cut while they come.
 #[derive(Debug, Default)]
@@ -76,14 +79,18 @@ impl Bodies {
         let index = *index;
         let cutter = Cutter::new(template.tracks.clone(), template.part_target);
         let of_rendition = |body: &Body| body.index == index;
-        if self.bodies.iter().filter(|body| of_rendition(body)).count() >= BODIES_MAX {
+        let waiting = self.bodies.iter().filter(|body| of_rendition(body)).count();
+        if waiting >= BODIES_MAX {
             let oldest = self.bodies.iter().position(of_rendition);
             oldest.and_then(|oldest| self.bodies.remove(oldest));
         }
         self.made += 1;
-        let (parts, state) = (VecDeque::new(), BodyState::Coming);
+        let is_cut = waiting < CUT_MAX;
+        // What is not cut has its place: later parts are not its own.
+        let state = if is_cut { BodyState::Coming } else { BodyState::Complete };
+        let parts = VecDeque::new();
         self.bodies.push_back(Body { id: self.made, index, name: name.to_owned(), parts, state });
-        Some((self.made, cutter))
+        is_cut.then_some((self.made, cutter))
     }
 
     /// More parts of body `id`; its rendition.
@@ -426,10 +433,11 @@ mod tests {
         assert_eq!(bodies.front(0).unwrap().id, three);
         bodies.templates.insert(1, template(1));
         assert!(bodies.begin("s4.m4s").is_none(), "of which rendition?");
-        for number in 10..30 {
-            bodies.templates.remove(&1);
-            bodies.begin(&format!("s{number}.m4s")).unwrap();
-        }
+        bodies.templates.remove(&1);
+        let cut = (10..300).filter(|number| bodies.begin(&format!("s{number}.m4s")).is_some());
+        assert_eq!(cut.count(), CUT_MAX - 1, "one waited already");
         assert_eq!(bodies.bodies.len(), BODIES_MAX);
+        bodies.published(0, "s270.m4s");
+        assert_eq!(bodies.front(0).unwrap().name, "s271.m4s", "whole, and in its place");
     }
 }
