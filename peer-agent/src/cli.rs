@@ -100,6 +100,10 @@ pub(crate) struct Common {
     /// for.
     #[arg(long, value_name = "RATE", env = "SHOAL_AGENT_UPLOAD_MAX")]
     pub(crate) upload_max: Option<Rate>,
+    /// The token that lets this viewer in, where the operator asks for one and the playlist's URL
+    /// does not carry it.
+    #[arg(long, value_name = "TOKEN", env = "SHOAL_AGENT_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
     /// Flip bytes in every N-th chunk message to other viewers, to see how they take it.
     #[cfg(feature = "fault-injection")]
     #[arg(long, value_name = "N")]

@@ -6,7 +6,7 @@
 use crate::site::Site;
 use crate::tls::Tls;
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{CONTENT_RANGE, HeaderMap, RANGE};
+use reqwest::header::{AUTHORIZATION, CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use shoal_peer::{FetchId, Input, OriginFailure};
 use shoal_wire::ObjectId;
@@ -69,7 +69,13 @@ pub(crate) enum PlaylistFailure {
 impl OriginClient {
     /// A client that follows redirects only to `sites`; others are the player's own business. An
     /// object's may lead anywhere, as they may for any player: its origin sends viewers to a CDN.
-    pub(crate) fn new(sites: Arc<[Site]>, tls: &Tls) -> Result<Self, reqwest::Error> {
+    ///
+    /// They are shown `token`; whom they redirect to is not.
+    pub(crate) fn new(
+        sites: Arc<[Site]>,
+        tls: &Tls,
+        token: Option<&str>,
+    ) -> Result<Self, reqwest::Error> {
         let redirects = reqwest::redirect::Policy::custom(move |attempt| {
             let asked = attempt.previous().first();
             let is_object = asked.is_some_and(|url| ObjectId::from_url_path(url.path()).is_some());
@@ -81,7 +87,13 @@ impl OriginClient {
                 attempt.stop()
             }
         });
+        let bearer = token.and_then(|token| {
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
+            value.set_sensitive(true);
+            Some((AUTHORIZATION, value))
+        });
         let builder = reqwest::Client::builder()
+            .default_headers(bearer.into_iter().collect())
             .user_agent(concat!("shoal-agent/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(IDLE_TIMEOUT)

@@ -3,13 +3,17 @@
 //! Rule: a [`Config`] is complete and within its limits. What is wrong is said in one sentence that
 //! names the key, where it stands and what to write instead.
 
+mod access;
 mod layer;
 mod value;
 
+pub use access::{
+    BasePath, Hidden, Jwks, OptionalPublicKey, OptionalSecret, OptionalUrl, Play, Proxy, WebOrigin,
+};
 pub(crate) use layer::Layer;
 pub use layer::{
-    DemoConfig, HoldoutConfig, IngestConfig, OriginConfig, ServerConfig, TrackerConfig,
-    UpstreamConfig,
+    AuthConfig, DemoConfig, HoldoutConfig, IngestConfig, OriginConfig, ServerConfig, StunConfig,
+    TrackerConfig, TurnConfig, UpstreamConfig,
 };
 pub use value::{
     Bytes, Count, DvrWindow, IngestKey, Listen, LogFormat, Mib, Millis, OptionalDvr, OptionalPath,
@@ -29,6 +33,8 @@ pub const DEMO_STREAM: &str = "demo";
 pub struct Config {
     /// Listeners, files and life of the process.
     pub server: ServerConfig,
+    /// Who may come in.
+    pub auth: AuthConfig,
     /// What encoders may do.
     pub ingest: IngestConfig,
     /// What is kept and shown.
@@ -39,6 +45,10 @@ pub struct Config {
     pub tracker: TrackerConfig,
     /// Viewers without peers, to compare with.
     pub holdout: HoldoutConfig,
+    /// The server's own STUN.
+    pub stun: StunConfig,
+    /// A TURN server for those who cannot reach each other.
+    pub turn: TurnConfig,
     /// The built-in demo.
     pub demo: DemoConfig,
     /// The streams that encoders may push.
@@ -104,6 +114,17 @@ impl OriginConfig {
     }
 }
 
+impl AuthConfig {
+    /// Whether anybody but the server itself says who may come in.
+    fn has_keys(&self) -> bool {
+        self.secret.0.is_some()
+            || self.secret_file.0.is_some()
+            || self.public_key.0.is_some()
+            || self.jwks != Jwks::None
+            || self.hook.0.is_some()
+    }
+}
+
 impl Config {
     /// From TOML text alone, over the defaults.
     ///
@@ -147,6 +168,15 @@ impl Config {
         if self.upstream.segment_mib_max.mib() > object_mib_max {
             let message = format!("a digest describes at most {object_mib_max} MiB; set it lower");
             return limit("upstream.segment_mib_max", message);
+        }
+        if self.auth.play == Play::Token && !self.auth.has_keys() {
+            let message = "`token` needs a key: set auth.secret, auth.public_key, auth.jwks or \
+                           auth.hook";
+            return limit("auth.play", message.into());
+        }
+        if !self.turn.urls.is_empty() && self.turn.secret.expose().is_empty() {
+            let message = "set it to the static-auth-secret of the TURN server in turn.urls";
+            return limit("turn.secret", message.into());
         }
         for (i, upstream) in self.upstream.urls.iter().enumerate() {
             let name = &upstream.name;
@@ -239,6 +269,13 @@ mod tests {
                 "demo channel",
             ),
             ("[server]\nlisten = ", "line"),
+            ("[server]\nbase_path = 'shoal'", "/shoal"),
+            ("[server]\ntrusted_proxies = ['nginx']", "10.0.0.0/8"),
+            ("turn.urls = ['turn:t']", "static-auth-secret"),
+            ("[auth]\nsecret = 'short'", "32 characters"),
+            ("[auth]\nplay = 'token'", "auth.secret"),
+            ("[auth]\nplay = 'all'", "`open`"),
+            ("[auth]\nhook = 'localhost'", "http://"),
             ("[origin]\ndvr_window = \"2\"", "90min"),
             ("streams = [{name = \"a\", ingest_key = \"1\", parts = \"no\"}]", "`origin`"),
             ("streams = [{name = \"a\", ingest_key = \"1\", dvr_bytes_max = \"1 GB\"}]", "GiB"),

@@ -7,6 +7,7 @@ mod auth;
 mod body;
 mod control;
 mod dashboard;
+mod front;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod ingest;
@@ -19,8 +20,11 @@ mod tracker_socket;
 mod upstream;
 
 pub(crate) use admin::Readiness;
+pub(crate) use front::{Client, Shown, ShownBy};
 pub(crate) use ingest::IngestState;
 
+use crate::admission::Admission;
+use crate::config::Config;
 use crate::dashboard::Dashboard;
 use crate::metrics::Metrics;
 use crate::net::{Account, ListenerMeter};
@@ -31,20 +35,22 @@ use crate::upstream::Upstreams;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, Method, StatusCode, header};
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{any, get, post};
+use front::Front;
 use shoal_wire::StreamName;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use tower_http::cors::{Any, CorsLayer};
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
 /// Everything that request handlers share.
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) origin: Arc<Origin>,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) meters: Arc<Meters>,
@@ -114,7 +120,7 @@ pub(crate) enum Face {
 }
 
 /// Playlists, segments and the tracker; with `ingest`, encoders too.
-pub(crate) fn public(shared: &Shared, ingest: bool) -> Router {
+pub(crate) fn public(shared: &Shared, config: &Config, ingest: bool) -> Router {
     let tracker = Router::new()
         .route("/live/{stream}/tracker", get(tracker_socket::upgrade))
         .route("/vod/{stream}/tracker", get(tracker_socket::upgrade))
@@ -124,28 +130,29 @@ pub(crate) fn public(shared: &Shared, ingest: bool) -> Router {
     if ingest {
         router = router.merge(ingest_routes(shared));
     }
-    finish(router)
+    finish(router, shared, config)
 }
 
 /// Playlists and segments alone.
-pub(crate) fn mirror(shared: &Shared) -> Router {
-    finish(playback_routes(shared, Face::Mirror))
+pub(crate) fn mirror(shared: &Shared, config: &Config) -> Router {
+    finish(playback_routes(shared, Face::Mirror), shared, config)
 }
 
 /// Encoders alone.
-pub(crate) fn ingest(shared: &Shared) -> Router {
-    finish(ingest_routes(shared))
+pub(crate) fn ingest(shared: &Shared, config: &Config) -> Router {
+    finish(ingest_routes(shared), shared, config)
 }
 
 /// For the operator.
-pub(crate) fn admin(shared: &Shared) -> Router {
+pub(crate) fn admin(shared: &Shared, config: &Config) -> Router {
     let router = Router::new()
         .route("/metrics", get(admin::metrics))
         .route("/healthz", get(admin::healthz))
         .route("/readyz", get(admin::readyz))
         .route("/status", get(admin::status))
         .route("/admin/events", get(dashboard::events))
-        .route("/admin/streams/{stream}/peers", post(dashboard::switch_peers));
+        .route("/admin/streams/{stream}/peers", post(dashboard::switch_peers))
+        .route("/admin/peers", post(dashboard::switch_all_peers));
     let with = |router: Router<Shared>, (_, path, handler)| router.route(path, handler);
     let router = control::routes()
         .into_iter()
@@ -158,12 +165,12 @@ pub(crate) fn admin(shared: &Shared) -> Router {
         .route("/admin/{*file}", get(pages::operator_asset))
         .layer(from_fn(pages::as_page))
         .with_state(shared.clone());
-    finish(router.merge(pages))
+    finish(router.merge(pages), shared, config)
 }
 
 /// The viewer's page and what it loads; other sites may load the SDK from here.
 fn pages_routes(shared: &Shared) -> Router {
-    let assets = Router::new().route("/web/{*file}", get(pages::asset)).layer(cors());
+    let assets = Router::new().route("/web/{*file}", get(pages::asset)).layer(cors(shared));
     Router::new()
         .route("/watch/{stream}", get(pages::add_slash))
         .route("/watch/{stream}/", get(pages::viewer))
@@ -177,7 +184,7 @@ fn playback_routes(shared: &Shared, face: Face) -> Router {
     Router::new()
         .route("/live/{stream}/{*path}", get(playback::serve))
         .route("/vod/{stream}/{*path}", get(playback::serve))
-        .layer(cors())
+        .layer(cors(shared))
         .with_state(playback::Playback::new(shared, face))
 }
 
@@ -189,16 +196,29 @@ fn ingest_routes(shared: &Shared) -> Router {
         .with_state(shared.clone())
 }
 
-fn finish(router: Router) -> Router {
-    router.fallback(|| async { (StatusCode::NOT_FOUND, "no such path\n") })
+/// Routes, and before them what holds for all.
+fn finish(router: Router, shared: &Shared, config: &Config) -> Router {
+    let routes = router.fallback(|| async { (StatusCode::NOT_FOUND, "no such path\n") });
+    let front = Front::new(config, &shared.metrics);
+    Router::new().fallback_service(routes).layer(from_fn_with_state(front, front::front))
 }
 
-/// Any page may play. Players need ranges, and read how old and how long an answer is.
-fn cors() -> CorsLayer {
+/// Pages of the allowed origins may play. Players need ranges, and read how old and how long an
+/// answer is.
+fn cors(shared: &Shared) -> CorsLayer {
+    let admission = Arc::clone(&shared.admission);
+    let origins = if admission.admits_all_origins() {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::predicate(move |origin, _| {
+            origin.to_str().is_ok_and(|origin| admission.admits_origin(origin))
+        })
+    };
     CorsLayer::new()
-        .allow_origin(Any)
+        .allow_origin(origins)
         .allow_methods([Method::GET, Method::HEAD])
         .allow_headers([
+            header::AUTHORIZATION,
             header::RANGE,
             header::IF_NONE_MATCH,
             header::IF_RANGE,

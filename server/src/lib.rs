@@ -3,6 +3,7 @@
 //! Rule: everything is started here and stopped here; a [`Server`] owns all that it started. The
 //! binary only reads the command line and waits for signals; tests start it on port 0.
 
+mod admission;
 pub mod cli;
 pub mod config;
 mod ctl;
@@ -20,12 +21,15 @@ pub mod upstream;
 #[cfg(fuzzing)]
 pub use http::fuzzing;
 
+use admission::Admission;
 use axum::Router;
 use config::{Config, DEMO_STREAM};
 use dashboard::Dashboard;
 use http::{IngestState, Meters, Readiness, Shared};
 use metrics::Metrics;
-use net::{Certificate, Connection, ConnectionMeter, Listener, ListenerMeter, Metered, Service};
+use net::{
+    Certificate, Connection, ConnectionMeter, Listener, ListenerMeter, Metered, Service, Stun,
+};
 use origin::Origin;
 use pages::Pages;
 use serde::Serialize;
@@ -76,6 +80,7 @@ pub struct Server {
     drain_time: Duration,
     grace: Duration,
     public: Router,
+    head_timeout: Duration,
     meter: Arc<ListenerMeter>,
 }
 
@@ -146,6 +151,8 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         metrics.room.peers_max.set(config.tracker.peers_max.0 as f64);
         metrics.room.connections_max.set(config.server.connections_max.0 as f64);
+        let stun = Stun::bind(&config.stun).await.map_err(StartError)?;
+        let admission = admission(config, &stun.addresses()).await?;
         let (sessions, inbox) =
             SessionEntry::new(Arc::clone(&origin), Arc::clone(&metrics), config);
         let stop = CancellationToken::new();
@@ -153,6 +160,7 @@ impl Server {
         let upstreams = Arc::new(upstreams);
         let shared = Shared {
             origin: Arc::clone(&origin),
+            admission: Arc::clone(&admission),
             upstreams: Arc::clone(&upstreams),
             metrics,
             meters: Arc::new(Meters::new(origin.streams().map(|stream| stream.name.clone()))),
@@ -169,6 +177,8 @@ impl Server {
         tasks.spawn(Arc::clone(&origin).keep_settling());
         tasks.spawn(Arc::clone(&origin).serve_recordings());
         tasks.spawn(upstreams.keep_tidy());
+        tasks.spawn(admission.keep());
+        stun.serve(&shared.metrics, &shared.stop, &mut tasks);
         tasks.spawn(Arc::clone(&shared.dashboard).run(sources(&shared)));
         if config.demo.channel
             && let Some(stream) = origin.stream(DEMO_STREAM)
@@ -176,7 +186,7 @@ impl Server {
             tasks.spawn(demo::run(Arc::clone(stream)));
         }
         let (stop, connections) = (shared.stop.clone(), TaskTracker::new());
-        let public = http::public(&shared, listeners.ingest.is_none());
+        let public = http::public(&shared, config, listeners.ingest.is_none());
         let certificate = certificate(config).map_err(StartError)?;
         let tls = certificate.as_ref().map(Certificate::acceptor).transpose();
         let tls = tls.map_err(StartError)?;
@@ -199,7 +209,8 @@ impl Server {
         let server = &config.server;
         let drain_time = Duration::from_millis(server.drain_ms);
         let grace = server.shutdown_grace_ms.0;
-        Ok(Self { ports, entry, drain_time, grace, public, meter })
+        let head_timeout = server.head_timeout_ms.0;
+        Ok(Self { ports, entry, drain_time, grace, public, head_timeout, meter })
     }
 
     /// A connection to the public listener that goes through memory, `bytes_max` of them in each
@@ -207,7 +218,8 @@ impl Server {
     pub fn connect(&self, from: SocketAddr, bytes_max: usize) -> tokio::io::DuplexStream {
         let (ours, theirs) = tokio::io::duplex(bytes_max);
         let meter = Arc::new(ConnectionMeter::new(&self.meter, None));
-        let connection = Connection { peer: from, meter: Arc::clone(&meter) };
+        let head_timeout = self.head_timeout;
+        let connection = Connection { peer: from, head_timeout, meter: Arc::clone(&meter) };
         let (router, stop) = (self.public.clone(), self.entry.stop.clone());
         self.entry.connections.spawn(connection.serve(Metered::new(ours, meter), router, stop));
         theirs
@@ -240,6 +252,16 @@ impl Server {
         }
         tasks.shutdown().await;
     }
+}
+
+/// The rules of admission, with the keys of a key set if it can be read at once.
+async fn admission(config: &Config, stun: &[SocketAddr]) -> Result<Arc<Admission>, StartError> {
+    let path = config.server.data_dir.join("join.key");
+    let secret = admission::own_secret(&path)
+        .map_err(|error| StartError(format!("cannot read or make {}: {error}", path.display())))?;
+    let admission = Admission::new(config, &secret, stun).map_err(StartError)?;
+    admission.keys.refresh().await;
+    Ok(Arc::new(admission))
 }
 
 /// What the operator's page is made of.
@@ -295,14 +317,15 @@ fn services(
         meter: Arc::clone(meter),
         connections_max,
         tls: None,
+        head_timeout: config.server.head_timeout_ms.0,
     };
     let outside = |service: Service| Service { tls: tls.cloned(), ..service };
     let meters = &shared.meters;
     let ingest_apart = listeners.ingest.is_some();
-    let public = outside(service(http::public(shared, !ingest_apart), &meters.public));
-    let ingest = outside(service(http::ingest(shared), &meters.ingest));
-    let mirror = service(http::mirror(shared), &meters.mirror);
-    let admin = service(http::admin(shared), &meters.admin);
+    let public = outside(service(http::public(shared, config, !ingest_apart), &meters.public));
+    let ingest = outside(service(http::ingest(shared, config), &meters.ingest));
+    let mirror = service(http::mirror(shared, config), &meters.mirror);
+    let admin = service(http::admin(shared, config), &meters.admin);
     [
         (Some(listeners.public), public),
         (listeners.ingest, ingest),

@@ -9,6 +9,7 @@ use prometheus::{
     Counter, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec,
     Opts, Registry, TextEncoder,
 };
+use std::sync::atomic::AtomicU64;
 
 const STARTUP_BUCKETS_S: [f64; 10] = [0.05, 0.1, 0.2, 0.35, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0];
 const LATENCY_BUCKETS_S: [f64; 10] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 18.0, 30.0, 60.0];
@@ -274,6 +275,13 @@ impl Metrics {
             let open = meter.connections.load(std::sync::atomic::Ordering::Relaxed);
             self.connections.with_label_values(&[listener]).set(open as f64);
         }
+        let all = [&meters.public, &meters.mirror, &meters.ingest, &meters.admin];
+        let refused = |reason, of: fn(&ListenerMeter) -> &AtomicU64| {
+            let sum = all.iter().map(|meter| ListenerMeter::read(of(meter))).sum();
+            raise(&self.refused.with_label_values(&[reason]), sum);
+        };
+        refused("slow_head", |meter| &meter.slow_heads);
+        refused("slow_reader", |meter| &meter.slow_readers);
         self.uptime_seconds.set(self.started.elapsed().as_secs_f64());
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
     }

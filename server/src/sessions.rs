@@ -4,6 +4,7 @@
 //! (`session`). Between them are bounded queues and nothing shared.
 
 mod hub;
+mod introductions;
 mod links;
 mod outbox;
 mod oversight;
@@ -11,6 +12,7 @@ mod quality;
 mod session;
 mod swarm;
 mod trace;
+mod waiting;
 
 pub(crate) use hub::Hub;
 pub(crate) use links::Links;
@@ -18,16 +20,19 @@ pub(crate) use session::serve;
 pub(crate) use swarm::{SwarmStatus, ViewerStatus};
 pub(crate) use trace::TraceReport;
 
+use crate::admission::Bearer;
 use crate::config::{Config, HoldoutConfig, TrackerConfig};
 use crate::metrics::Metrics;
 use crate::origin::Origin;
 use outbox::Outbox;
 use shoal_tracker::{Forest, Profile};
-use shoal_wire::tracker_message::{RefuseCode, Resume};
+use shoal_wire::tracker_message::{IceServer, RefuseCode, Resume};
 use shoal_wire::{ClientMessage, PeerId, StreamName};
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
+use waiting::Waiting;
 
 /// Most commands that wait for the hub: a burst of a few messages from each of a thousand viewers.
 /// When it is full, sessions wait and read no more.
@@ -43,8 +48,20 @@ pub(crate) struct SessionEntry {
     holdout: HoldoutConfig,
     /// Under which viewers' addresses are hashed.
     origin_key: Arc<[u8; 32]>,
+    waiting: Arc<Waiting>,
     /// Sessions that have not ended.
     open: TaskTracker,
+}
+
+/// Who was let in.
+#[derive(Clone, Debug)]
+pub(crate) struct Guest {
+    /// The stream that they may join.
+    pub(crate) stream: StreamName,
+    pub(crate) bearer: Bearer,
+    pub(crate) address: IpAddr,
+    /// The ICE servers that it is given.
+    pub(crate) ice: Vec<IceServer>,
 }
 
 /// What the hub is told.
@@ -63,12 +80,16 @@ enum Command {
     Peers { stream: StreamName, enabled: bool, reply: oneshot::Sender<bool> },
     /// The operator asks for something else.
     Order(oversight::Order),
+    /// The operator switches all streams' peers off, or leaves it to each stream's switch again.
+    AllPeers { enabled: bool, reply: oneshot::Sender<()> },
     /// The server stops: send everybody away.
     Stop { reply: oneshot::Sender<()> },
 }
 
 struct Joining {
     stream: StreamName,
+    bearer: Bearer,
+    ice: Vec<IceServer>,
     profile: Profile,
     offers: bool,
     kind: links::Kind,
@@ -103,6 +124,7 @@ impl SessionEntry {
             config: Arc::new(config.tracker.clone()),
             holdout: config.holdout.clone(),
             origin_key: Arc::new(origin_key),
+            waiting: Waiting::new(config.tracker.unjoined_max.0),
             open: TaskTracker::new(),
         };
         (entry, HubInbox(inbox))
@@ -124,6 +146,15 @@ impl SessionEntry {
             return Vec::new();
         }
         answer.await.unwrap_or_default()
+    }
+
+    /// Switches the peers of all streams off, or lets each stream's own switch decide again.
+    pub(crate) async fn switch_all_peers(&self, enabled: bool) -> bool {
+        let (reply, answer) = oneshot::channel();
+        if self.hub.send(Command::AllPeers { enabled, reply }).await.is_err() {
+            return false;
+        }
+        answer.await.is_ok()
     }
 
     /// Switches a stream's peers off, or on again, for all its viewers and those to come; whether

@@ -132,7 +132,12 @@ impl Host {
     async fn open(arguments: &Arguments) -> Result<Self> {
         let peers_max = arguments.viewers.saturating_mul(2).max(20_000);
         if !arguments.in_memory {
-            let settings = [format!("--peers-max={peers_max}"), "--connections-max=1000000".into()];
+            // All viewers come from one address.
+            let settings = [
+                format!("--peers-max={peers_max}"),
+                "--connections-max=1000000".into(),
+                "--joins-per-address-max=1000000".into(),
+            ];
             return Ok(Self::Apart(Box::new(arguments.server.open(&settings).await?)));
         }
         let folder = tempfile::tempdir().context("no folder for the server")?;
@@ -140,6 +145,7 @@ impl Host {
         let config = Config::from_toml(&format!(
             "server.listen = \"127.0.0.1:0\"\nserver.admin_listen = \"\"\n\
              server.data_dir = {data:?}\ntracker.peers_max = {peers_max}\n\
+             tracker.joins_per_address_max = 1000000\n\
              streams = [{{name = \"{OWN}\", ingest_key = \"{OWN}\"}}]\n"
         ))?;
         let server = Arc::new(Server::start(&config).await?);

@@ -83,7 +83,12 @@ async fn pass_playlist(agent: &Arc<Agent>, asking: Asking, answer: reqwest::Resp
         *response.headers_mut() = headers;
         return response;
     }
-    let address = stream_address(answer.url(), answer.headers());
+    let mut address = stream_address(answer.url(), answer.headers());
+    if let (Some(address), Some(token)) = (&mut address, &agent.token)
+        && !address.tracker.query_pairs().any(|(key, _)| key == "token")
+    {
+        address.tracker.query_pairs_mut().append_pair("token", token);
+    }
     let playlist = match read_playlist(answer).await {
         Ok(playlist) => Arc::new(playlist),
         Err(failure) => return sentence(StatusCode::BAD_GATEWAY, &failure.to_string()),

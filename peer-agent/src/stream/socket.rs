@@ -78,6 +78,12 @@ pub(crate) async fn run(url: Url, tls: Tls, events: mpsc::Sender<SocketEvent>) {
                 back_off = BACK_OFF_MIN;
                 session(socket, local, &events).await
             }
+            Ok(Err(tungstenite::Error::Http(answer))) if is_final(answer.status().as_u16()) => {
+                let body = answer.into_body().unwrap_or_default();
+                let reason = String::from_utf8_lossy(&body);
+                tracing::warn!(reason = reason.trim(), "the tracker does not let this viewer in");
+                End::Told(REFUSED_WAIT)
+            }
             Ok(Err(error)) => {
                 tracing::debug!(%error, "no session with the tracker");
                 End::Lost
@@ -95,6 +101,11 @@ pub(crate) async fn run(url: Url, tls: Tls, events: mpsc::Sender<SocketEvent>) {
             }
         }
     }
+}
+
+/// Whether an answer to an upgrade will be the same soon: the token or the viewer is not wanted.
+fn is_final(status: u16) -> bool {
+    matches!(status, 401 | 403)
 }
 
 /// A session's socket, and this machine's address on the way.

@@ -41,6 +41,7 @@ pub(crate) fn options(origin: &str) -> Options {
         sites: vec![origin.parse().unwrap()],
         share: ShareMode::Share,
         upload_cap: None,
+        token: None,
         corrupt_every: None,
     }
 }
@@ -138,9 +139,14 @@ pub(crate) struct Origin {
 
 impl Origin {
     pub(crate) async fn new() -> Self {
+        Self::with("").await
+    }
+
+    /// With more configuration, as `section.key = value` lines.
+    pub(crate) async fn with(more: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let any = "127.0.0.1:0".parse().unwrap();
-        let server = Server::start(&config(directory.path(), any)).await.unwrap();
+        let server = Server::start(&config(directory.path(), any, more)).await.unwrap();
         Self { server, directory, client: client() }
     }
 
@@ -152,7 +158,7 @@ impl Origin {
     pub(crate) async fn restarted(self) -> Self {
         let listen = self.server.ports().listen;
         soon(self.server.stop()).await;
-        let server = Server::start(&config(self.directory.path(), listen)).await.unwrap();
+        let server = Server::start(&config(self.directory.path(), listen, "")).await.unwrap();
         Self { server, ..self }
     }
 
@@ -201,10 +207,10 @@ impl Origin {
     }
 }
 
-fn config(directory: &Path, listen: SocketAddr) -> Config {
+fn config(directory: &Path, listen: SocketAddr, more: &str) -> Config {
     let text = format!(
         "server.listen = '{listen}'\nserver.admin_listen = '127.0.0.1:0'\n\
-         server.data_dir = '{}'\nstreams = [{{ name = 'cam', ingest_key = 'key1' }}]\n",
+         server.data_dir = '{}'\nstreams = [{{ name = 'cam', ingest_key = 'key1' }}]\n{more}",
         directory.join("data").display()
     );
     Config::from_toml(&text).unwrap()

@@ -3,6 +3,9 @@
 //! Rule: each key is named once, here, and its default and its manual once, in `shoal.toml`. In a
 //! layer every key may be absent; the first layer that has it gives its value.
 
+use super::access::{
+    BasePath, Hidden, Jwks, OptionalPublicKey, OptionalSecret, OptionalUrl, Play, Proxy, WebOrigin,
+};
 use super::value::{
     Bytes, Count, Listen, LogFormat, Mib, Millis, OptionalDvr, OptionalPath, Percent, StreamConfig,
 };
@@ -81,6 +84,60 @@ section! {
         /// Time for open requests to end at shutdown.
         #[arg(long, env = "SHOAL_SERVER_SHUTDOWN_GRACE_MS", value_name = "MS")]
         shutdown_grace_ms: Millis,
+        /// Time for the head of a connection's first request.
+        #[arg(long, env = "SHOAL_SERVER_HEAD_TIMEOUT_MS", value_name = "MS")]
+        head_timeout_ms: Millis,
+        /// Where on its site the server is, behind a reverse proxy.
+        #[arg(long, env = "SHOAL_SERVER_BASE_PATH", value_name = "PATH")]
+        base_path: BasePath,
+        /// A proxy that is believed who its clients are (repeatable).
+        #[arg(long = "trusted-proxy", env = "SHOAL_SERVER_TRUSTED_PROXIES", value_name = "NET")]
+        #[arg(value_delimiter = ',')]
+        trusted_proxies: Vec<Proxy>,
+    }
+}
+
+section! {
+    /// Who may come in.
+    AuthLayer => AuthConfig {
+        /// Secret of tokens that are signed with HS256.
+        #[arg(long = "auth-secret", env = "SHOAL_AUTH_SECRET", value_name = "SECRET")]
+        #[arg(hide_env_values = true)]
+        secret: OptionalSecret,
+        /// File with the same.
+        #[arg(long = "auth-secret-file", env = "SHOAL_AUTH_SECRET_FILE", value_name = "FILE")]
+        secret_file: OptionalPath,
+        /// Ed25519 key of tokens that are signed with EdDSA.
+        #[arg(long = "auth-public-key", env = "SHOAL_AUTH_PUBLIC_KEY", value_name = "KEY")]
+        public_key: OptionalPublicKey,
+        /// Key set: a URL or a file.
+        #[arg(long = "auth-jwks", env = "SHOAL_AUTH_JWKS", value_name = "URL|FILE")]
+        jwks: Jwks,
+        /// Time between two looks at the key set.
+        #[arg(long = "auth-jwks-refresh-ms", env = "SHOAL_AUTH_JWKS_REFRESH_MS")]
+        #[arg(value_name = "MS")]
+        jwks_refresh_ms: Millis,
+        /// Who may fetch playlists and segments: open or token.
+        #[arg(long = "auth-play", env = "SHOAL_AUTH_PLAY", value_name = "WHO")]
+        play: Play,
+        /// How long tokens of the server's own last.
+        #[arg(long = "auth-token-lifetime-ms", env = "SHOAL_AUTH_TOKEN_LIFETIME_MS")]
+        #[arg(value_name = "MS")]
+        token_lifetime_ms: Millis,
+        /// A web origin whose pages may play (repeatable).
+        #[arg(long = "auth-web-origin", env = "SHOAL_AUTH_WEB_ORIGINS", value_name = "ORIGIN")]
+        #[arg(value_delimiter = ',')]
+        web_origins: Vec<WebOrigin>,
+        /// Service that is asked whether somebody may publish or play.
+        #[arg(long = "auth-hook", env = "SHOAL_AUTH_HOOK", value_name = "URL")]
+        hook: OptionalUrl,
+        /// Time for its answer.
+        #[arg(long = "auth-hook-timeout-ms", env = "SHOAL_AUTH_HOOK_TIMEOUT_MS")]
+        #[arg(value_name = "MS")]
+        hook_timeout_ms: Millis,
+        /// How long its answer counts.
+        #[arg(long = "auth-hook-cache-ms", env = "SHOAL_AUTH_HOOK_CACHE_MS", value_name = "MS")]
+        hook_cache_ms: Millis,
     }
 }
 
@@ -96,6 +153,10 @@ section! {
         /// An upload that stands still for so long is dropped.
         #[arg(long = "ingest-idle-timeout-ms", env = "SHOAL_INGEST_IDLE_TIMEOUT_MS", value_name = "MS")]
         idle_timeout_ms: Millis,
+        /// Least bytes per second of an upload that takes longer than that.
+        #[arg(long = "ingest-bytes-per-second-min", env = "SHOAL_INGEST_BYTES_PER_SECOND_MIN")]
+        #[arg(value_name = "N")]
+        bytes_per_second_min: Count,
     }
 }
 
@@ -199,6 +260,21 @@ section! {
         /// Most messages per second from one viewer.
         #[arg(long, env = "SHOAL_TRACKER_MESSAGES_PER_SECOND_MAX", value_name = "N")]
         messages_per_second_max: Count,
+        /// Most joins per minute with one token.
+        #[arg(long, env = "SHOAL_TRACKER_JOINS_PER_MINUTE_MAX", value_name = "N")]
+        joins_per_minute_max: Count,
+        /// Most attempts to join per minute from one address.
+        #[arg(long, env = "SHOAL_TRACKER_JOINS_PER_ADDRESS_MAX", value_name = "N")]
+        joins_per_address_max: Count,
+        /// Most sessions at once with one token.
+        #[arg(long, env = "SHOAL_TRACKER_SESSIONS_PER_TOKEN_MAX", value_name = "N")]
+        sessions_per_token_max: Count,
+        /// Most sockets that have not said hello.
+        #[arg(long, env = "SHOAL_TRACKER_UNJOINED_MAX", value_name = "N")]
+        unjoined_max: Count,
+        /// Most peers' addresses given to one token in an hour.
+        #[arg(long, env = "SHOAL_TRACKER_INTRODUCTIONS_PER_HOUR_MAX", value_name = "N")]
+        introductions_per_hour_max: Count,
         /// STUN server for viewers, as a URL (repeatable).
         #[arg(long = "ice-server", env = "SHOAL_TRACKER_ICE_SERVERS", value_name = "URL")]
         #[arg(value_delimiter = ',')]
@@ -231,6 +307,39 @@ section! {
 }
 
 section! {
+    /// The server's own STUN.
+    StunLayer => StunConfig {
+        /// UDP address for STUN (repeatable).
+        #[arg(id = "stun_listen", long = "stun-listen", env = "SHOAL_STUN_LISTEN", value_name = "IP:PORT")]
+        #[arg(value_delimiter = ',')]
+        listen: Vec<Listen>,
+        /// The name under which viewers reach it.
+        #[arg(long = "stun-host", env = "SHOAL_STUN_HOST", value_name = "HOST")]
+        host: String,
+        /// Most requests per second from one address.
+        #[arg(long = "stun-requests-per-second-max", env = "SHOAL_STUN_REQUESTS_PER_SECOND_MAX")]
+        #[arg(value_name = "N")]
+        requests_per_second_max: Count,
+    }
+}
+
+section! {
+    /// A TURN server for those who cannot reach each other.
+    TurnLayer => TurnConfig {
+        /// URL of a TURN server (repeatable).
+        #[arg(id = "turn_urls", long = "turn-url", env = "SHOAL_TURN_URLS", value_name = "URL", value_delimiter = ',')]
+        urls: Vec<String>,
+        /// The secret that it shares with this server.
+        #[arg(id = "turn_secret", long = "turn-secret", env = "SHOAL_TURN_SECRET", value_name = "SECRET")]
+        #[arg(hide_env_values = true)]
+        secret: Hidden,
+        /// How long a viewer may use it.
+        #[arg(long = "turn-lifetime-ms", env = "SHOAL_TURN_LIFETIME_MS", value_name = "MS")]
+        lifetime_ms: Millis,
+    }
+}
+
+section! {
     /// The built-in demo.
     DemoLayer => DemoConfig {
         /// Publish the stream `demo` from the bundled clip.
@@ -247,6 +356,8 @@ pub(crate) struct Layer {
     #[command(flatten)]
     pub(crate) server: ServerLayer,
     #[command(flatten)]
+    pub(crate) auth: AuthLayer,
+    #[command(flatten)]
     pub(crate) ingest: IngestLayer,
     #[command(flatten)]
     pub(crate) origin: OriginLayer,
@@ -256,6 +367,10 @@ pub(crate) struct Layer {
     pub(crate) tracker: TrackerLayer,
     #[command(flatten)]
     pub(crate) holdout: HoldoutLayer,
+    #[command(flatten)]
+    pub(crate) stun: StunLayer,
+    #[command(flatten)]
+    pub(crate) turn: TurnLayer,
     #[command(flatten)]
     pub(crate) demo: DemoLayer,
     /// A stream that an encoder with this key may push (repeatable).
@@ -267,11 +382,14 @@ impl Layer {
     pub(crate) fn or(self, under: Self) -> Self {
         Self {
             server: self.server.or(under.server),
+            auth: self.auth.or(under.auth),
             ingest: self.ingest.or(under.ingest),
             origin: self.origin.or(under.origin),
             upstream: self.upstream.or(under.upstream),
             tracker: self.tracker.or(under.tracker),
             holdout: self.holdout.or(under.holdout),
+            stun: self.stun.or(under.stun),
+            turn: self.turn.or(under.turn),
             demo: self.demo.or(under.demo),
             streams: self.streams.or(under.streams),
         }
@@ -280,11 +398,14 @@ impl Layer {
     pub(super) fn complete(self) -> super::Config {
         super::Config {
             server: self.server.complete(),
+            auth: self.auth.complete(),
             ingest: self.ingest.complete(),
             origin: self.origin.complete(),
             upstream: self.upstream.complete(),
             tracker: self.tracker.complete(),
             holdout: self.holdout.complete(),
+            stun: self.stun.complete(),
+            turn: self.turn.complete(),
             demo: self.demo.complete(),
             streams: self.streams.unwrap_or_default(),
         }

@@ -130,12 +130,14 @@ macro_rules! read_as_text {
     ($($value:ident)*) => { $(
         impl<'de> Deserialize<'de> for $value {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = deserializer.deserialize_any(Text)?;
+                let text = deserializer.deserialize_any($crate::config::value::Text)?;
                 text.parse().map_err(serde::de::Error::custom)
             }
         }
     )* };
 }
+
+pub(super) use read_as_text;
 
 /// How far back viewers of a live stream may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,7 +225,7 @@ read_as_text!(
 );
 
 /// Reads a TOML string or integer as text.
-struct Text;
+pub(super) struct Text;
 
 impl serde::de::Visitor<'_> for Text {
     type Value = String;

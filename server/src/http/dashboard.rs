@@ -37,7 +37,7 @@ pub(super) async fn events(State(shared): State<Shared>) -> Response<Body> {
 }
 
 /// What the switch is set to.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Switch {
     enabled: bool,
@@ -56,15 +56,9 @@ pub(super) async fn switch_peers(
     headers: HeaderMap,
     body: String,
 ) -> Response<Body> {
-    if let Err((status, why)) = is_ours(&headers) {
-        return (status, why).into_response();
-    }
-    let Switch { enabled } = match serde_json::from_str(&body) {
-        Ok(switch) => switch,
-        Err(error) => {
-            let why = format!("the body must be {{\"enabled\": true}} or false: {error}\n");
-            return (StatusCode::BAD_REQUEST, why).into_response();
-        }
+    let enabled = match wanted(&headers, &body) {
+        Ok(enabled) => enabled,
+        Err((status, why)) => return (status, why).into_response(),
     };
     let no_stream = || (StatusCode::NOT_FOUND, "no such stream\n").into_response();
     let Ok(stream) = stream.parse::<StreamName>() else { return no_stream() };
@@ -72,6 +66,34 @@ pub(super) async fn switch_peers(
         return no_stream();
     }
     Json(Switched { stream, peers_enabled: enabled }).into_response()
+}
+
+/// `POST /admin/peers`: the same for all streams at once.
+pub(super) async fn switch_all_peers(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    body: String,
+) -> Response<Body> {
+    let enabled = match wanted(&headers, &body) {
+        Ok(enabled) => enabled,
+        Err((status, why)) => return (status, why).into_response(),
+    };
+    if !shared.sessions.switch_all_peers(enabled).await {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the server stops\n").into_response();
+    }
+    Json(Switch { enabled }).into_response()
+}
+
+/// What a switch is to be set to, if the asker may set it.
+fn wanted(headers: &HeaderMap, body: &str) -> Result<bool, (StatusCode, String)> {
+    is_ours(headers).map_err(|(status, why)| (status, why.to_owned()))?;
+    match serde_json::from_str(body) {
+        Ok(Switch { enabled }) => Ok(enabled),
+        Err(error) => {
+            let why = format!("the body must be {{\"enabled\": true}} or false: {error}\n");
+            Err((StatusCode::BAD_REQUEST, why))
+        }
+    }
 }
 
 /// Whether a request that changes something may come from a browser's page of ours, or from no page.

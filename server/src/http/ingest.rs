@@ -3,15 +3,17 @@
 //! Rule: a push that has come in whole takes effect, even if the encoder has closed its socket and
 //! waits for no answer. Every refusal is a sentence, and counted.
 
-use super::Shared;
 use super::auth::keys_shown;
 use super::push_path::{BadPath, Kind, PushPath};
+use super::{Client, Shared, Shown, ShownBy};
+use crate::admission::{self, Action, Question};
 use crate::config::{Config, IngestKey};
 use crate::net::ConnectionMeter;
 use crate::origin::{BACKUP_DIR, Incoming, KEY_BYTES_MAX, PushError, Stream, Taken};
 use axum::body::Body;
-use axum::extract::{Extension, Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::extract::{Extension, Path, Query, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
@@ -21,6 +23,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 /// Most bytes of a playlist: a day of two-second segments at 100 bytes each.
 const PLAYLIST_BYTES_MAX: usize = 5 * 1024 * 1024;
@@ -37,6 +40,7 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct IngestState {
     body_bytes_max: usize,
     idle_timeout: Duration,
+    bytes_per_second_min: usize,
     uploads: Arc<Semaphore>,
 }
 
@@ -46,6 +50,7 @@ impl IngestState {
         Self {
             body_bytes_max: config.ingest.body_mib_max.bytes(),
             idle_timeout: config.ingest.idle_timeout_ms.0,
+            bytes_per_second_min: config.ingest.bytes_per_second_min.0,
             uploads: Arc::new(Semaphore::new(config.ingest.uploads_max.0)),
         }
     }
@@ -59,6 +64,8 @@ enum Refusal {
              Basic authentication, or push to /publish/KEY/STREAM/PATH"
     )]
     Unauthorized,
+    #[error("{}", .0.message)]
+    Hook(admission::Refusal),
     #[error("no stream of that name is configured")]
     NoStream,
     #[error("this stream is made by the server; nothing can be pushed into it")]
@@ -71,6 +78,8 @@ enum Refusal {
     TooLarge(usize),
     #[error("nothing of the body came for too long")]
     Idle,
+    #[error("the body comes too slowly (ingest.bytes_per_second_min)")]
+    Slow,
     #[error("the body ended early")]
     Aborted,
     #[error("a segment without bytes is none")]
@@ -90,6 +99,7 @@ impl Refusal {
     const fn kind(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "ingest_key"),
+            Self::Hook(refusal) => (refusal.status, refusal.reason),
             Self::NoStream => (StatusCode::NOT_FOUND, "ingest_stream"),
             Self::NotPushable => (StatusCode::FORBIDDEN, "ingest_stream"),
             Self::Path(BadPath::Outside) => (StatusCode::BAD_REQUEST, "ingest_path"),
@@ -99,6 +109,7 @@ impl Refusal {
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "ingest_method"),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "ingest_too_large"),
             Self::Idle => (StatusCode::REQUEST_TIMEOUT, "ingest_idle"),
+            Self::Slow => (StatusCode::REQUEST_TIMEOUT, "ingest_slow"),
             Self::Aborted => (StatusCode::BAD_REQUEST, "ingest_aborted"),
             Self::Empty => (StatusCode::BAD_REQUEST, "ingest_empty"),
             Self::Encoding(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "ingest_encoding"),
@@ -136,6 +147,8 @@ struct PushBody {
 struct Push {
     shared: Shared,
     connection: Arc<ConnectionMeter>,
+    client: Client,
+    uri: Uri,
     stream: String,
     path: String,
     keys: Vec<String>,
@@ -147,25 +160,26 @@ struct Push {
 pub(super) async fn by_header(
     State(shared): State<Shared>,
     Extension(connection): Extension<Arc<ConnectionMeter>>,
+    Extension(client): Extension<Client>,
     Path((stream, path)): Path<(String, String)>,
-    method: Method,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Response {
+    let (Parts { method, uri, headers, .. }, body) = request.into_parts();
     let keys = keys_shown(&headers);
-    Push { shared, connection, stream, path, keys, method, headers }.answer(body).await
+    Push { shared, connection, client, uri, stream, path, keys, method, headers }.answer(body).await
 }
 
 /// `/publish/{key}/{stream}/{path}`.
 pub(super) async fn by_path(
     State(shared): State<Shared>,
     Extension(connection): Extension<Arc<ConnectionMeter>>,
+    Extension(client): Extension<Client>,
     Path((key, stream, path)): Path<(String, String, String)>,
-    method: Method,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Response {
-    Push { shared, connection, stream, path, keys: vec![key], method, headers }.answer(body).await
+    let (Parts { method, uri, headers, .. }, body) = request.into_parts();
+    let keys = vec![key];
+    Push { shared, connection, client, uri, stream, path, keys, method, headers }.answer(body).await
 }
 
 /// The query of an upload as YouTube has it.
@@ -186,18 +200,25 @@ pub(super) struct Upload {
 pub(super) async fn by_query(
     State(shared): State<Shared>,
     Extension(connection): Extension<Arc<ConnectionMeter>>,
+    Extension(client): Extension<Client>,
     Query(Upload { cid, file, copy }): Query<Upload>,
-    method: Method,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Response {
+    let (Parts { method, uri, headers, .. }, body) = request.into_parts();
     let of = |stream: &&Arc<Stream>| stream.key.as_ref().is_some_and(|key| key.matches(&cid));
     let stream = shared.origin.streams().find(of).map(|stream| stream.name.to_string());
     let path = if copy == 1 { format!("{BACKUP_DIR}{file}") } else { file };
-    let push = |stream| Push { shared, connection, stream, path, keys: vec![cid], method, headers };
+    let keys = vec![cid];
     match stream {
-        Some(stream) => push(stream).answer(body).await,
-        None => Refusal::Unauthorized.into_response(),
+        Some(stream) => {
+            Push { shared, connection, client, uri, stream, path, keys, method, headers }
+                .answer(body)
+                .await
+        }
+        None => {
+            shared.metrics.refused.with_label_values(&["ingest_key"]).inc();
+            Refusal::Unauthorized.into_response()
+        }
     }
 }
 
@@ -211,7 +232,7 @@ impl Push {
     }
 
     async fn run(self, mut body: PushBody) -> Response {
-        let outcome = match self.admit() {
+        let outcome = match self.admit().await {
             Ok((stream, path)) => {
                 self.connection.becomes_push();
                 self.take(&stream, &path, &mut body).await
@@ -226,7 +247,7 @@ impl Push {
                     self.shared.metrics.refused.with_label_values(&[reason]).inc();
                     tracing::info!(stream = self.stream, path = self.path, "refused: {refusal}");
                 }
-                self.drain_later(body, matches!(refusal, Refusal::Unauthorized));
+                self.drain_later(body, matches!(refusal, Refusal::Unauthorized | Refusal::Hook(_)));
                 refusal.into_response()
             }
         }
@@ -238,11 +259,17 @@ impl Push {
     }
 
     /// Who and what it is, from the head alone.
-    fn admit(&self) -> Result<(Arc<Stream>, PushPath), Refusal> {
+    async fn admit(&self) -> Result<(Arc<Stream>, PushPath), Refusal> {
         let stream = self.shared.origin.stream(&self.stream).ok_or(Refusal::NoStream)?;
         let key = stream.key.as_ref().ok_or(Refusal::NotPushable)?;
-        if !shows(key, &self.keys) {
-            return Err(Refusal::Unauthorized);
+        let token = self.keys.first().map(|key| Shown { token: key.clone(), by: ShownBy::Path });
+        let (uri, headers) = (&self.uri, &self.headers);
+        let question =
+            Question::new(Action::Publish, &stream.name, &self.client, uri, headers, token);
+        match self.shared.admission.publish(&question).await {
+            Some(verdict) => verdict.map_err(Refusal::Hook)?,
+            None if shows(key, &self.keys) => {}
+            None => return Err(Refusal::Unauthorized),
         }
         Ok((Arc::clone(stream), PushPath::parse(&self.path)?))
     }
@@ -325,6 +352,7 @@ impl Push {
         }
         body.asked = true;
         let mut out = BytesMut::with_capacity(announced.unwrap_or(0));
+        let started = Instant::now();
         loop {
             let frame = tokio::time::timeout(limits.idle_timeout, body.body.frame()).await;
             match frame.map_err(|_| Refusal::Idle)? {
@@ -337,6 +365,11 @@ impl Push {
                     }
                     self.shared.metrics.ingest_bytes.inc_by(data.len() as u64);
                     out.extend_from_slice(&data);
+                    let took = started.elapsed();
+                    let due = took.as_secs_f64() * limits.bytes_per_second_min as f64;
+                    if took > limits.idle_timeout && (out.len() as f64) < due {
+                        return Err(Refusal::Slow);
+                    }
                     if let Some(incoming) = &mut incoming {
                         incoming.feed(&data).await;
                     }

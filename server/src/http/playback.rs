@@ -7,7 +7,8 @@
 use super::body::{Counted, CountedBody};
 use super::low_latency::{self, Reload};
 use super::range::{Selected, select};
-use super::{Face, Meters, Shared, StreamMeter, shoal_header};
+use super::{Client, Face, Meters, Shared, StreamMeter, shoal_header};
+use crate::admission::{Admission, Pass, Playing};
 use crate::metrics::Metrics;
 use crate::net::{Account, ConnectionMeter, ListenerMeter};
 use crate::origin::object::{StoredObject, extension};
@@ -30,10 +31,13 @@ const NOT_FOUND_CACHE: HeaderValue = HeaderValue::from_static("max-age=1");
 /// After a segment's name: its digest as the origin signed it.
 const DIGEST_SUFFIX: &str = ".digest";
 const SEGMENT_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+/// The same where not everybody may have it.
+const GUARDED_CACHE: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
 
 /// Playback on one face of the server.
 #[derive(Clone)]
 pub(super) struct Playback {
+    pub(super) admission: Arc<Admission>,
     origin: Arc<Origin>,
     upstreams: Arc<Upstreams>,
     pub(super) metrics: Arc<Metrics>,
@@ -51,7 +55,12 @@ impl Playback {
         let meters = Arc::clone(&shared.meters);
         let (upstreams, metrics) = (Arc::clone(&shared.upstreams), Arc::clone(&shared.metrics));
         let (origin, meter) = (Arc::clone(&shared.origin), Arc::clone(meter));
-        Self { origin, upstreams, metrics, meters, meter, face }
+        let admission = Arc::clone(&shared.admission);
+        Self { admission, origin, upstreams, metrics, meters, meter, face }
+    }
+
+    fn segment_cache(&self) -> HeaderValue {
+        if self.admission.guards_playback() { GUARDED_CACHE } else { SEGMENT_CACHE }
     }
 
     pub(super) fn playlist(
@@ -59,6 +68,7 @@ impl Playback {
         stream: &Stream,
         (path, playlist): (&str, Playlist),
         headers: &HeaderMap,
+        pass: &Pass,
     ) -> Response<Body> {
         let mut response = Response::new(Body::empty());
         let out = response.headers_mut();
@@ -69,12 +79,19 @@ impl Playback {
         out.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
         let age = playlist.max_age_s;
         let age = if age == 0 { "no-cache".to_owned() } else { format!("max-age={age}") };
+        // One viewer's token is not another's.
+        let private = *pass != Pass::Plain || self.admission.guards_playback();
+        let age = if private { format!("private, {age}") } else { age };
         out.insert(header::CACHE_CONTROL, text(&age));
         out.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/vnd.apple.mpegurl"));
         if self.face == Face::Public {
             // Relative to the playlist's own URL, so that it is right below any path of a proxy.
             let up = "../".repeat(path.matches('/').count());
-            out.insert(TRACKER, text(&format!("{up}tracker")));
+            let token = match pass {
+                Pass::Join(token) => format!("?token={token}"),
+                Pass::InPath | Pass::Plain | Pass::MoveTo(_) => String::new(),
+            };
+            out.insert(TRACKER, text(&format!("{up}tracker{token}")));
             out.insert(STREAM, text(stream.name.as_str()));
         }
         if is_known(headers, etag) {
@@ -108,7 +125,7 @@ impl Playback {
         let encoded = digest.encoded().clone();
         let mut response = Response::new(Body::empty());
         let out = response.headers_mut();
-        out.insert(header::CACHE_CONTROL, SEGMENT_CACHE);
+        out.insert(header::CACHE_CONTROL, self.segment_cache());
         out.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         out.insert(header::CONTENT_LENGTH, encoded.len().into());
         let counted = Counted::Playlist(Arc::clone(&self.meter));
@@ -125,7 +142,7 @@ impl Playback {
         let mut response = Response::new(Body::empty());
         let out = response.headers_mut();
         out.insert(header::ETAG, text(&object.etag));
-        out.insert(header::CACHE_CONTROL, SEGMENT_CACHE);
+        out.insert(header::CACHE_CONTROL, self.segment_cache());
         out.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         if is_known(headers, &object.etag) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -169,6 +186,7 @@ pub(super) async fn serve(
     State(playback): State<Playback>,
     Path((stream, path)): Path<(String, String)>,
     Extension(connection): Extension<Arc<ConnectionMeter>>,
+    Extension(client): Extension<Client>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response<Body> {
@@ -185,13 +203,27 @@ pub(super) async fn serve(
         return super::upstream::serve(&playback, (upstream, stream), account, &uri, &headers)
             .await;
     }
-    if extension(&path) == Some("m3u8") {
+    let is_playlist = extension(&path) == Some("m3u8");
+    // What an upstream has, it gives or denies itself.
+    let pass = match upstream {
+        Some(_) => Ok(Pass::Plain),
+        None => {
+            let playing = Playing { client: &client, uri: &uri, headers: &headers, is_playlist };
+            playback.admission.play(&stream.name, &playing).await
+        }
+    };
+    let pass = match pass {
+        Ok(Pass::MoveTo(token)) => return super::front::moved(&uri, &token),
+        Ok(pass) => pass,
+        Err(refusal) => return refusal.respond(&playback.metrics),
+    };
+    if is_playlist {
         let found = match Reload::parse(uri.query()) {
             Ok(reload) => low_latency::playlist(stream, &path, reload).await,
             Err(refused) => Err(refused),
         };
         return match found {
-            Ok(playlist) => playback.playlist(stream, (&path, playlist), &headers),
+            Ok(playlist) => playback.playlist(stream, (&path, playlist), &headers, &pass),
             Err(refused) => refused.response(),
         };
     }

@@ -30,7 +30,9 @@ pub(super) async fn serve(
     let answer = if is_playlist(path) {
         upstream.playlist(path, uri.query()).await.map(|shown| {
             let playlist = Playlist::new(shown.text, shown.target_s);
-            playback.playlist(stream, (path, playlist), headers)
+            // Whom the upstream lets in may join.
+            let pass = playback.admission.issued(&stream.name);
+            playback.playlist(stream, (path, playlist), headers, &pass)
         })
     } else if let Some(object) = ObjectId::from_url_path(path) {
         match upstream.object(path, object, uri.query()).await {

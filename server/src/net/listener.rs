@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-/// Time for a request's head to come, and for an idle connection to ask again: encoders with
-/// segments of 30 s keep theirs.
+/// Time for the head of a later request to come, and for an idle connection to ask again: encoders
+/// with segments of 30 s keep theirs.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// Time for a client to agree on TLS.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,6 +55,8 @@ pub(crate) struct Service {
     pub(crate) connections_max: usize,
     /// Speaks TLS alone, if there is one.
     pub(crate) tls: Option<TlsAcceptor>,
+    /// Time for the head of a connection's first request.
+    pub(crate) head_timeout: Duration,
 }
 
 impl Listener {
@@ -90,7 +92,8 @@ impl Listener {
                 (Ok(permit), Ok((socket, peer))) => {
                     let meter = Arc::new(ConnectionMeter::new(&service.meter, Some(permit)));
                     let router = service.router.clone();
-                    let connection = Connection { peer, meter: Arc::clone(&meter) };
+                    let head_timeout = service.head_timeout;
+                    let connection = Connection { peer, head_timeout, meter: Arc::clone(&meter) };
                     let stop = stop.clone();
                     // Chunks of a response must not wait for the acknowledgement of those before.
                     let _ = socket.set_nodelay(true);
@@ -120,6 +123,8 @@ impl Listener {
 /// One connection, whatever its bytes go over.
 pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
+    /// Time for the head of its first request.
+    pub(crate) head_timeout: Duration,
     pub(crate) meter: Arc<ConnectionMeter>,
 }
 
@@ -131,9 +136,12 @@ impl Connection {
         router: Router,
         stop: CancellationToken,
     ) {
-        let Self { peer, meter } = self;
-        let tag = Arc::clone(&meter);
+        let Self { peer, head_timeout, meter } = self;
+        let (tag, counts) = (Arc::clone(&meter), Arc::clone(&meter));
+        let first = CancellationToken::new();
+        let came = first.clone();
         let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+            came.cancel();
             let mut request = request.map(Body::new);
             tag.counts_for(Account::None);
             request.extensions_mut().insert(Arc::clone(&tag));
@@ -149,8 +157,17 @@ impl Connection {
             .serve_connection(io, service)
             .with_upgrades();
         tokio::pin!(connection);
+        let head_is_late = async {
+            if tokio::time::timeout(head_timeout, first.cancelled()).await.is_ok() {
+                std::future::pending::<()>().await;
+            }
+        };
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
+            () = head_is_late => {
+                counts.refuse_head();
+                return;
+            }
             () = stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await

@@ -13,11 +13,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
-/// A connection that takes no byte of what waits for it for so long is closed: longer than any
-/// retransmission that succeeds, and short enough to free what it holds.
+/// A connection that keeps us waiting for so long, while it takes fewer than [`WRITE_BYTES_MIN`], is
+/// closed: longer than any retransmission that succeeds, and short enough to free what it holds.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
+/// 9 kbit/s over that time: no viewer could play from it.
+const WRITE_BYTES_MIN: usize = 64 * 1024;
 
 /// All connections of one listener.
 #[derive(Debug, Default)]
@@ -33,6 +35,10 @@ pub(crate) struct ListenerMeter {
     /// Part of `sent_bytes` that answered requests for pages and what they load, heads included.
     pub(crate) page_bytes: AtomicU64,
     pub(crate) connections: AtomicUsize,
+    /// Connections closed because their first request did not come.
+    pub(crate) slow_heads: AtomicU64,
+    /// Connections closed because they took nothing, or hardly anything.
+    pub(crate) slow_readers: AtomicU64,
 }
 
 impl ListenerMeter {
@@ -89,6 +95,11 @@ impl ConnectionMeter {
         self.is_push.store(true, Ordering::Relaxed);
     }
 
+    /// The head of its first request did not come in time.
+    pub(crate) fn refuse_head(&self) {
+        self.listener.slow_heads.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn wrote(&self, bytes: usize) {
         let bytes = bytes as u64;
         self.listener.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -119,11 +130,14 @@ pub(crate) struct Metered<S> {
     meter: Arc<ConnectionMeter>,
     /// Runs while the peer takes nothing.
     stall: Option<Pin<Box<Sleep>>>,
+    /// How long it has kept us waiting, and what it took in between.
+    waited: Duration,
+    taken: usize,
 }
 
 impl<S> Metered<S> {
     pub(crate) const fn new(socket: S, meter: Arc<ConnectionMeter>) -> Self {
-        Self { socket, meter, stall: None }
+        Self { socket, meter, stall: None, waited: Duration::ZERO, taken: 0 }
     }
 
     /// What became of a write of `bytes`.
@@ -138,17 +152,27 @@ impl<S> Metered<S> {
                 Poll::Ready(Ok(bytes))
             }
             Poll::Ready(result) => {
-                self.stall = None;
+                if let Some(stall) = self.stall.take() {
+                    let left = stall.deadline().saturating_duration_since(Instant::now());
+                    self.waited = WRITE_STALL_MAX.saturating_sub(left);
+                }
                 if let Ok(bytes) = result {
                     self.meter.wrote(bytes);
+                    self.taken += bytes;
+                }
+                if self.taken >= WRITE_BYTES_MIN {
+                    (self.taken, self.waited) = (0, Duration::ZERO);
                 }
                 Poll::Ready(result)
             }
             Poll::Pending => {
-                let sleep = || Box::pin(tokio::time::sleep(WRITE_STALL_MAX));
-                let stall = self.stall.get_or_insert_with(sleep);
+                let left = WRITE_STALL_MAX.saturating_sub(self.waited);
+                let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
                 match stall.as_mut().poll(cx) {
-                    Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+                    Poll::Ready(()) => {
+                        self.meter.listener.slow_readers.fetch_add(1, Ordering::Relaxed);
+                        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+                    }
                     Poll::Pending => Poll::Pending,
                 }
             }
@@ -232,6 +256,7 @@ mod tests {
         let error = near.write_all(&[0; 100]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(ListenerMeter::read(&listener.sent_bytes), 100);
+        assert_eq!(ListenerMeter::read(&listener.slow_readers), 1);
         drop(far);
         assert!(near.write_all(&[0; 10]).await.is_err());
         meter.becomes_push();
@@ -239,5 +264,25 @@ mod tests {
         assert_eq!(ListenerMeter::read(&listener.sent_bytes), 100, "nobody took it");
         drop((near, meter));
         assert_eq!(listener.connections.load(Ordering::Relaxed), 0);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_a_byte_now_and_then_is_cut_off_too() {
+        let listener = Arc::new(ListenerMeter::default());
+        let meter = Arc::new(ConnectionMeter::new(&listener, None));
+        let (near, mut far) = tokio::io::duplex(100);
+        let mut near = Metered::new(near, meter);
+        let began = Instant::now();
+        let drip = async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+                far.read_exact(&mut [0; 10]).await.unwrap();
+            }
+        };
+        let error = tokio::select! {
+            result = near.write_all(&[0; 1000]) => result.unwrap_err(),
+            () = drip => unreachable!("it goes on for ever"),
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(began.elapsed().as_secs(), 60);
     }
 }

@@ -3,20 +3,22 @@
 //! Rule: it never waits for a viewer. A viewer whose queue is full is sent away; its links live on
 //! and it comes back. What goes to many is serialised once.
 
+use super::introductions::Introductions;
 use super::oversight::Bans;
 use super::quality::Group;
 use super::swarm::{Members, Newcomer, SwarmStatus};
 use super::trace::Trace;
 use super::{Command, HubInbox, Joining, Refused, SessionEntry};
+use crate::admission::Bearer;
 use crate::origin::News;
 use axum::extract::ws::Utf8Bytes;
 use shoal_tracker::{Forest, Input, Output, Published, Tracker};
-use shoal_wire::tracker_message::{IceServer, LinkState, RefuseCode, Report};
+use shoal_wire::tracker_message::{IceServer, LinkState, RefuseCode, Report, Signal};
 use shoal_wire::{
     ByteSize, ClientMessage, Instant, ObjectId, PROTOCOL, PeerId, ServerMessage, ShareMode,
     SignedDigest, StreamName,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -29,6 +31,9 @@ const VISITS_MAX: usize = 20_000;
 /// Places that are drawn: more are no longer told apart on a screen.
 const NODES_MAX: usize = 500;
 
+/// How often what no longer matters is forgotten.
+const TIDY_INTERVAL: Duration = Duration::from_secs(60);
+
 /// All swarms.
 pub(crate) struct Hub {
     pub(super) entry: SessionEntry,
@@ -36,6 +41,11 @@ pub(crate) struct Hub {
     pub(super) bans: Bans,
     started: tokio::time::Instant,
     viewers: usize,
+    /// How many sessions each token has.
+    sessions: HashMap<Bearer, usize>,
+    introductions: Introductions,
+    /// The operator's switch for all streams.
+    peers_enabled: bool,
 }
 
 pub(super) struct Swarm {
@@ -46,6 +56,8 @@ pub(super) struct Swarm {
     pub(super) trace: Option<Trace>,
     /// When the groups were last compared.
     pub(super) judged: tokio::time::Instant,
+    /// The switch for this stream.
+    pub(super) switched_on: bool,
     /// The digest that was sent last, ready to be sent again.
     digest: Option<(ObjectId, Utf8Bytes)>,
 }
@@ -63,6 +75,7 @@ impl Hub {
             status: SwarmStatus::new(name.clone()),
             trace: None,
             judged: tokio::time::Instant::now(),
+            switched_on: true,
             digest: None,
         };
         let names = entry.origin.streams().map(|stream| stream.name.clone());
@@ -70,13 +83,23 @@ impl Hub {
         for name in swarms.keys() {
             entry.metrics.peers_enabled.with_label_values(&[name.as_str()]).set(1);
         }
-        let started = tokio::time::Instant::now();
-        Self { entry, swarms, bans: Bans::default(), started, viewers: 0 }
+        let introductions = Introductions::new(entry.config.introductions_per_hour_max.0);
+        Self {
+            entry,
+            swarms,
+            bans: Bans::default(),
+            started: tokio::time::Instant::now(),
+            viewers: 0,
+            sessions: HashMap::new(),
+            introductions,
+            peers_enabled: true,
+        }
     }
 
     /// Runs until it is told to stop.
     pub(crate) async fn run(mut self, inbox: HubInbox, mut news: mpsc::Receiver<News>) {
         let mut commands = inbox.0;
+        let mut tidying = tokio::time::interval(TIDY_INTERVAL);
         loop {
             let wake = self.swarms.values().filter_map(|swarm| swarm.tracker.poll_timeout()).min();
             let wake = wake.map(|at| self.started + Duration::from_micros(at.as_micros()));
@@ -92,6 +115,7 @@ impl Hub {
                 },
                 Some(news) = news.recv() => self.news(news),
                 () = sleep_until(wake), if wake.is_some() => self.tick(),
+                _ = tidying.tick() => self.tidy(),
             }
         }
     }
@@ -134,25 +158,54 @@ impl Hub {
                 let _ = reply.send(self.switch_peers(&stream, enabled));
             }
             Command::Order(order) => self.order(order),
+            Command::AllPeers { enabled, reply } => {
+                tracing::info!(enabled, "the operator switched all peers");
+                self.peers_enabled = enabled;
+                let streams: Vec<StreamName> = self.swarms.keys().cloned().collect();
+                streams.iter().for_each(|stream| self.apply_switches(stream));
+                let _ = reply.send(());
+            }
             Command::Stop { .. } => {}
         }
     }
 
-    /// Whether there is such a stream. The tracker makes of it what goes to those who are here.
+    /// Whether there is such a stream.
     pub(super) fn switch_peers(&mut self, stream: &StreamName, enabled: bool) -> bool {
         let Some(swarm) = self.swarms.get_mut(stream) else { return false };
-        if swarm.status.peers_enabled != enabled {
+        if swarm.switched_on != enabled {
             tracing::info!(%stream, enabled, "peers are switched");
+        }
+        swarm.switched_on = enabled;
+        self.apply_switches(stream);
+        true
+    }
+
+    /// The tracker makes of it what goes to those who are here.
+    fn apply_switches(&mut self, stream: &StreamName) {
+        let Some(swarm) = self.swarms.get_mut(stream) else { return };
+        let enabled = self.peers_enabled && swarm.switched_on;
+        if swarm.status.peers_enabled == enabled {
+            return;
         }
         swarm.status.peers_enabled = enabled;
         let gauge = &self.entry.metrics.peers_enabled;
         gauge.with_label_values(&[stream.as_str()]).set(enabled.into());
         self.feed(stream, Input::Peers { enabled });
-        true
     }
 
     fn join(&mut self, joining: Joining) {
-        let Joining { stream, mut profile, offers, kind, origin, resume, outbox, reply } = joining;
+        let Joining {
+            stream,
+            bearer,
+            ice,
+            mut profile,
+            offers,
+            kind,
+            origin,
+            resume,
+            outbox,
+            reply,
+        } = joining;
         let refuse = |code, message: String| Err(Refused { code, message });
         let Some(swarm) = self.swarms.get_mut(&stream) else {
             let _ = reply.send(refuse(RefuseCode::UnknownStream, format!("no stream `{stream}`")));
@@ -169,6 +222,13 @@ impl Hub {
             let _ = reply.send(refuse(RefuseCode::Removed, message));
             return;
         }
+        let sessions = self.sessions.get(&bearer).copied().unwrap_or(0);
+        if sessions >= self.entry.config.sessions_per_token_max.0 {
+            let message = "this token has too many sessions (tracker.sessions_per_token_max)";
+            self.entry.metrics.refused.with_label_values(&["session_token"]).inc();
+            let _ = reply.send(refuse(RefuseCode::Limit, message.to_owned()));
+            return;
+        }
         let known = resume.as_ref().map(|resume| resume.peer);
         let known = known.filter(|peer| peer.0 != 0 && !swarm.members.contains(*peer));
         let peer = known.unwrap_or_else(|| PeerId(random()));
@@ -176,10 +236,11 @@ impl Hub {
             return;
         }
         self.viewers += 1;
+        self.sessions.insert(bearer, sessions + 1);
         let group = Group::of(peer, &self.entry.holdout);
-        swarm.members.insert(peer, Newcomer { outbox, offers, kind, group, origin });
+        swarm.members.insert(peer, Newcomer { outbox, offers, kind, bearer, group, origin });
         let viewers = swarm.members.len();
-        let welcome = self.entry.welcome(&stream, peer);
+        let welcome = self.entry.welcome(&stream, peer, ice);
         swarm.members.send(peer, &welcome);
         if !swarm.status.peers_enabled || group == Group::Holdout {
             swarm.members.send(peer, &ServerMessage::Peers { enabled: false });
@@ -193,10 +254,21 @@ impl Hub {
         self.feed(&stream, Input::Join { peer, profile, edges, neighbours });
     }
 
+    /// Forgets what no longer matters, once in a while.
+    fn tidy(&mut self) {
+        self.introductions.tidy(tokio::time::Instant::now());
+    }
+
     pub(super) fn leave(&mut self, stream: &StreamName, peer: PeerId) {
         let Some(swarm) = self.swarms.get_mut(stream) else { return };
-        if swarm.members.remove(peer) {
+        if let Some(bearer) = swarm.members.remove(peer) {
             self.viewers -= 1;
+            if let Some(sessions) = self.sessions.get_mut(&bearer) {
+                *sessions -= 1;
+                if *sessions == 0 {
+                    self.sessions.remove(&bearer);
+                }
+            }
             let viewers = swarm.members.len();
             self.entry.metrics.peers.with_label_values(&[stream.as_str()]).set(viewers as i64);
             self.feed(stream, Input::Leave { peer });
@@ -238,12 +310,7 @@ impl Hub {
                 Input::BadChunk { reporter: peer, accused }
             }
             ClientMessage::Signal { peer: to, signal } => {
-                if swarm.members.introduced(peer, to).is_some() {
-                    swarm.members.send(to, &ServerMessage::Signal { peer, signal });
-                } else {
-                    self.entry.metrics.refused.with_label_values(&["signal"]).inc();
-                }
-                return self.send_away_overrun(stream);
+                return self.signal(stream, (peer, to), signal);
             }
             ClientMessage::Link { peer: other, state, rtt_us } => {
                 self.count_link(stream, peer, other, state);
@@ -259,6 +326,26 @@ impl Hub {
             }
         };
         self.feed(stream, input);
+    }
+
+    /// Passes a signal on, if it may pass. An offer has its sender's address in it, and who takes
+    /// it shows its own: both tokens must have room for one more.
+    fn signal(&mut self, stream: &StreamName, (peer, to): (PeerId, PeerId), signal: Signal) {
+        let Some(swarm) = self.swarms.get_mut(stream) else { return };
+        let refuse = |reason| self.entry.metrics.refused.with_label_values(&[reason]).inc();
+        if let Err(bad) = swarm.members.note(peer, to, &signal) {
+            return refuse(bad.reason());
+        }
+        if matches!(signal, Signal::Offer { .. })
+            && let Some(pair) = swarm.members.bearers(peer, to)
+            && !self.introductions.allow(pair, tokio::time::Instant::now())
+        {
+            // Neither may say more; the link does not open, and the tracker hears of that.
+            swarm.members.part(peer, to);
+            return refuse("introductions");
+        }
+        swarm.members.send(to, &ServerMessage::Signal { peer, signal });
+        self.send_away_overrun(stream);
     }
 
     fn report(&mut self, stream: &StreamName, peer: PeerId, report: Report) -> Input {
@@ -421,21 +508,21 @@ impl SessionEntry {
         self.origin.stream(stream.as_str())?.digest(object)
     }
 
-    fn welcome(&self, stream: &StreamName, peer: PeerId) -> ServerMessage {
+    fn welcome(
+        &self,
+        stream: &StreamName,
+        peer: PeerId,
+        ice_servers: Vec<IceServer>,
+    ) -> ServerMessage {
         let key = self.origin.key().to_bytes();
         let renditions = self.origin.stream(stream.as_str()).map(|stream| stream.view().infos());
-        let ice = self.config.ice_servers.iter().map(|url| IceServer {
-            urls: vec![url.clone()],
-            username: None,
-            credential: None,
-        });
         let report = self.config.report_interval_ms.0.as_millis();
         ServerMessage::Welcome {
             protocol: PROTOCOL,
             peer,
             keys: vec![key.iter().map(|byte| format!("{byte:02x}")).collect()],
             renditions: renditions.unwrap_or_default(),
-            ice_servers: ice.collect(),
+            ice_servers,
             report_interval_ms: u32::try_from(report).unwrap_or(u32::MAX),
         }
     }

@@ -9,13 +9,13 @@ use super::hub::digest_text;
 use super::links::Kind;
 use super::outbox::{Inbox, Outbox};
 use super::oversight::origin_of;
-use super::{Command, Joining, Refused, SessionEntry};
+use super::{Command, Guest, Joining, Refused, SessionEntry};
 use crate::net::{Broken, WebSocket};
 use axum::extract::ws::{Message, Utf8Bytes};
 use shoal_tracker::{Mapping, Place, Profile};
 use shoal_wire::tracker_message::{RefuseCode, WANT_DIGESTS_MAX};
 use shoal_wire::{ClientMessage, PROTOCOL, PeerId, ServerMessage, StreamName};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
@@ -26,21 +26,18 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pings that may go unanswered.
 const SILENT_PINGS_MAX: u32 = 3;
+/// Reports that a viewer may send where one is asked for: engines report at once what is urgent.
+const REPORTS_PER_INTERVAL: f64 = 10.0;
 /// Seconds over which the rate of messages is averaged: a join comes in a burst.
 const BURST_SECONDS: f64 = 10.0;
 
-/// Serves a session on the WebSocket of `path_stream`.
-pub(crate) async fn serve(
-    mut socket: WebSocket,
-    entry: SessionEntry,
-    path_stream: String,
-    address: SocketAddr,
-) {
+/// Serves a session on the WebSocket of `guest`.
+pub(crate) async fn serve(mut socket: WebSocket, entry: SessionEntry, guest: Guest) {
     let _open = entry.open.token();
-    let ended = run(&mut socket, &entry, &path_stream, address).await;
+    let ended = run(&mut socket, &entry, &guest).await;
     if let Err(Refused { code, message }) = ended {
         entry.metrics.refused.with_label_values(&[label(code)]).inc();
-        tracing::debug!(stream = path_stream, ?code, message, "session refused");
+        tracing::debug!(stream = %guest.stream, ?code, message, "session refused");
         let text = ServerMessage::Refuse { code, message }.to_json();
         // The viewer may be gone; then nobody misses the reason.
         let last_words = socket.send(Message::Text(text.into()));
@@ -64,29 +61,36 @@ fn bad(message: impl Into<String>) -> Refused {
     Refused { code: RefuseCode::BadMessage, message: message.into() }
 }
 
-async fn run(
-    socket: &mut WebSocket,
-    entry: &SessionEntry,
-    path_stream: &str,
-    address: SocketAddr,
-) -> Result<(), Refused> {
+async fn run(socket: &mut WebSocket, entry: &SessionEntry, guest: &Guest) -> Result<(), Refused> {
     let patience = entry.config.hello_timeout_ms.0;
-    let hello = match Box::pin(timeout(patience, first_text(socket))).await {
+    let waiter = entry.waiting.enter();
+    let hello = tokio::select! {
+        hello = Box::pin(timeout(patience, first_text(socket))) => hello,
+        () = waiter.sent_away() => {
+            entry.metrics.refused.with_label_values(&["session_unjoined"]).inc();
+            let message = "too many sockets say no hello (tracker.unjoined_max)".to_owned();
+            return Err(Refused { code: RefuseCode::Limit, message });
+        }
+    };
+    drop(waiter);
+    let hello = match hello {
         Ok(Some(text)) => parse(&text?)?,
         Ok(None) => return Ok(()),
         Err(_) => return Err(bad("no hello came in time")),
     };
     let (outbox, inbox) = Outbox::new(entry.config.queue_messages_max.0);
     let (reply, answer) = oneshot::channel();
-    let origin = origin_of(address.ip(), &entry.origin_key);
-    let joining = Joining { origin, ..joining(hello, path_stream, address, outbox, reply)? };
+    let origin = origin_of(guest.address, &entry.origin_key);
+    let joining = Joining { origin, ..joining(hello, guest, outbox, reply)? };
     let stream = joining.stream.clone();
     let stopping = || Refused { code: RefuseCode::Shutdown, message: "the server stops".into() };
     let join = entry.hub.send(Command::Join(Box::new(joining)));
     Box::pin(join).await.map_err(|_| stopping())?;
     let peer = answer.await.map_err(|_| stopping())??;
-    let budget = Budget::new(entry.config.messages_per_second_max.0);
-    let mut session = Session { entry, stream, peer, inbox, budget };
+    let budget = Budget::new(entry.config.messages_per_second_max.0 as f64);
+    let reports =
+        Budget::new(REPORTS_PER_INTERVAL / entry.config.report_interval_ms.0.as_secs_f64());
+    let mut session = Session { entry, stream, peer, inbox, budget, reports };
     let ended = session.exchange(socket).await;
     let Session { stream, .. } = session;
     // Fails only when the hub has gone, and then it knows.
@@ -97,8 +101,7 @@ async fn run(
 /// A hello as the hub wants it.
 fn joining(
     hello: ClientMessage,
-    path_stream: &str,
-    address: SocketAddr,
+    guest: &Guest,
     outbox: Outbox,
     reply: oneshot::Sender<Result<PeerId, Refused>>,
 ) -> Result<Joining, Refused> {
@@ -119,19 +122,21 @@ fn joining(
         let message = format!("this server speaks protocol {PROTOCOL}, not {protocol}");
         return Err(Refused { code: RefuseCode::Protocol, message });
     }
-    if stream.as_str() != path_stream {
-        let message = format!("the hello is for `{stream}`, the socket for `{path_stream}`");
+    if stream != guest.stream {
+        let message = format!("the hello is for `{stream}`, the socket for `{}`", guest.stream);
         return Err(Refused { code: RefuseCode::UnknownStream, message });
     }
     let profile = Profile {
         share,
         upload_cap,
         links_max,
-        place: place(address.ip()),
+        place: place(guest.address),
         mapping: Mapping::Unknown,
     };
     let kind = Kind::of(&agent, offers);
-    Ok(Joining { stream, profile, offers, kind, origin: 0, resume, outbox, reply })
+    let (bearer, ice) = (guest.bearer, guest.ice.clone());
+    let origin = 0;
+    Ok(Joining { stream, bearer, ice, profile, offers, kind, origin, resume, outbox, reply })
 }
 
 struct Session<'a> {
@@ -140,6 +145,7 @@ struct Session<'a> {
     peer: PeerId,
     inbox: Inbox,
     budget: Budget,
+    reports: Budget,
 }
 
 impl Session<'_> {
@@ -168,6 +174,11 @@ impl Session<'_> {
                         return Err(Refused { code: RefuseCode::Limit, message });
                     }
                     let message = parse(&text?)?;
+                    if matches!(message, ClientMessage::Report(_)) && !self.reports.take(heard) {
+                        self.entry.metrics.refused.with_label_values(&["session_reports"]).inc();
+                        let message = "more reports than are asked for".to_owned();
+                        return Err(Refused { code: RefuseCode::Limit, message });
+                    }
                     if !Box::pin(self.message(socket, message)).await? {
                         return Ok(());
                     }
@@ -267,19 +278,20 @@ async fn write(socket: &mut WebSocket, texts: impl Iterator<Item = Utf8Bytes>) -
 /// How many messages a viewer may still send.
 struct Budget {
     left: f64,
+    most: f64,
     per_second: f64,
     at: Instant,
 }
 
 impl Budget {
-    fn new(per_second: usize) -> Self {
-        let per_second = per_second as f64;
-        Self { left: per_second * BURST_SECONDS, per_second, at: Instant::now() }
+    fn new(per_second: f64) -> Self {
+        let most = (per_second * BURST_SECONDS).max(1.0);
+        Self { left: most, most, per_second, at: Instant::now() }
     }
 
     fn take(&mut self, now: Instant) -> bool {
         let earned = now.saturating_duration_since(self.at).as_secs_f64() * self.per_second;
-        self.left = (self.left + earned).min(self.per_second * BURST_SECONDS) - 1.0;
+        self.left = (self.left + earned).min(self.most) - 1.0;
         self.at = now;
         self.left >= 0.0
     }
@@ -313,7 +325,7 @@ mod tests {
     #[test]
     fn a_burst_is_allowed_and_a_flood_is_not() {
         let start = Instant::now();
-        let mut budget = Budget::new(10);
+        let mut budget = Budget::new(10.0);
         assert!((0..100).all(|_| budget.take(start)));
         assert!(!budget.take(start));
         assert!(budget.take(start + Duration::from_secs(1)));

@@ -6,10 +6,11 @@
 use super::links::{Kind, Links};
 use super::outbox::Outbox;
 use super::quality::{Group, Quality, Viewing};
+use crate::admission::Bearer;
 use crate::metrics::Metrics;
 use axum::extract::ws::Utf8Bytes;
 use shoal_tracker::forest::Supply;
-use shoal_wire::tracker_message::{Report, Totals};
+use shoal_wire::tracker_message::{Report, Signal, Totals};
 use shoal_wire::{ByteSize, PeerId, RenditionId, ServerMessage, StreamName};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -60,6 +61,7 @@ pub(super) struct Newcomer {
     /// It had better make the offers of its links.
     pub(super) offers: bool,
     pub(super) kind: Kind,
+    pub(super) bearer: Bearer,
     pub(super) group: Group,
     /// Where it is from, for bans; leads to no address.
     pub(super) origin: u64,
@@ -71,8 +73,43 @@ pub(super) struct Member {
     totals: Totals,
     viewing: Viewing,
     watches: Vec<RenditionId>,
-    /// Peers that it was introduced to, and whether it is the one that offers.
-    introduced: HashMap<PeerId, bool>,
+    /// Peers that it was introduced to.
+    introduced: HashMap<PeerId, Introduction>,
+}
+
+/// What one of two has said since they were introduced.
+#[derive(Debug)]
+struct Introduction {
+    /// It is the one that offers.
+    offers: bool,
+    described: bool,
+    candidates: u8,
+}
+
+/// Most candidates that one side names: its networks, each with an address from two STUN servers
+/// and from TURN, over UDP and TCP.
+const CANDIDATES_MAX: u8 = 64;
+
+/// Why a signal does not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BadSignal {
+    /// The two were not introduced.
+    Stranger,
+    /// It was said before, or is the other's to say.
+    Replayed,
+    /// Too many candidates.
+    Flood,
+}
+
+impl BadSignal {
+    /// The label under which it is counted.
+    pub(super) const fn reason(self) -> &'static str {
+        match self {
+            Self::Stranger => "signal",
+            Self::Replayed => "signal_replayed",
+            Self::Flood => "signal_flood",
+        }
+    }
 }
 
 /// All viewers of a stream.
@@ -130,9 +167,9 @@ impl Members {
         self.by_peer.insert(peer, member);
     }
 
-    /// Whether it was there.
-    pub(super) fn remove(&mut self, peer: PeerId) -> bool {
-        let Some(member) = self.by_peer.remove(&peer) else { return false };
+    /// Whose token it had, if it was there.
+    pub(super) fn remove(&mut self, peer: PeerId) -> Option<Bearer> {
+        let member = self.by_peer.remove(&peer)?;
         for other in member.introduced.keys() {
             if let Some(other) = self.by_peer.get_mut(other) {
                 other.introduced.remove(&peer);
@@ -146,7 +183,7 @@ impl Members {
         {
             self.departed.remove(&oldest);
         }
-        true
+        Some(member.newcomer.bearer)
     }
 
     /// Peers that are to be sent away, each once.
@@ -250,7 +287,8 @@ impl Members {
         let is_first = one.newcomer.offers || !two.newcomer.offers;
         for (peer, other, offer) in [(first, second, is_first), (second, first, !is_first)] {
             if let Some(member) = self.by_peer.get_mut(&peer) {
-                member.introduced.insert(other, offer);
+                let new = Introduction { offers: offer, described: false, candidates: 0 };
+                member.introduced.insert(other, new);
             }
             self.send(peer, &ServerMessage::Introduce { peer: other, offer });
         }
@@ -267,7 +305,41 @@ impl Members {
 
     /// Whether `peer` was introduced to `other`, and then whether it offers.
     pub(super) fn introduced(&self, peer: PeerId, other: PeerId) -> Option<bool> {
-        self.by_peer.get(&peer)?.introduced.get(&other).copied()
+        Some(self.by_peer.get(&peer)?.introduced.get(&other)?.offers)
+    }
+
+    /// Notes what `peer` says to `other`. Each side describes itself once in an introduction: an
+    /// offer that comes again would make the other begin again.
+    pub(super) fn note(
+        &mut self,
+        peer: PeerId,
+        other: PeerId,
+        signal: &Signal,
+    ) -> Result<(), BadSignal> {
+        let member = self.by_peer.get_mut(&peer).ok_or(BadSignal::Stranger)?;
+        let said = member.introduced.get_mut(&other).ok_or(BadSignal::Stranger)?;
+        let is_its = match signal {
+            Signal::Offer { .. } => said.offers,
+            Signal::Answer { .. } => !said.offers,
+            Signal::Candidate { .. } if said.candidates >= CANDIDATES_MAX => {
+                return Err(BadSignal::Flood);
+            }
+            Signal::Candidate { .. } => {
+                said.candidates += 1;
+                return Ok(());
+            }
+        };
+        if said.described || !is_its {
+            return Err(BadSignal::Replayed);
+        }
+        said.described = true;
+        Ok(())
+    }
+
+    /// Whose tokens these two have.
+    pub(super) fn bearers(&self, peer: PeerId, other: PeerId) -> Option<[(PeerId, Bearer); 2]> {
+        let bearer = |peer| Some((peer, self.by_peer.get(&peer)?.newcomer.bearer));
+        Some([bearer(peer)?, bearer(other)?])
     }
 
     /// What the programs at the two ends are, if both are there.
@@ -359,7 +431,8 @@ mod tests {
 
     fn newcomer(offers: bool, outbox: &Outbox) -> Newcomer {
         let (outbox, kind, group) = (outbox.clone(), Kind::Native, Group::Peers);
-        Newcomer { outbox, offers, kind, group, origin: 0 }
+        let bearer = Bearer::new("test", "viewer");
+        Newcomer { outbox, offers, kind, bearer, group, origin: 0 }
     }
 
     fn report(totals: Totals) -> Report {
@@ -379,7 +452,7 @@ mod tests {
         members.insert(PeerId(1), newcomer(false, &outbox));
         members.report(PeerId(1), (&report(totals(100, 2)), None), &mut sum, &metrics);
         members.report(PeerId(1), (&report(totals(150, 2)), None), &mut sum, &metrics);
-        assert!(members.remove(PeerId(1)));
+        assert!(members.remove(PeerId(1)).is_some());
         members.insert(PeerId(1), newcomer(false, &outbox));
         members.report(PeerId(1), (&report(totals(170, 3)), None), &mut sum, &metrics);
         assert_eq!(sum, totals(170, 3));
@@ -406,6 +479,35 @@ mod tests {
         members.send_text(PeerId(3), "one too many".into());
         assert_eq!(members.take_overrun(), [PeerId(3)]);
     }
+
+    #[test]
+    fn each_side_describes_itself_once_in_an_introduction() {
+        let (outbox, _inbox) = Outbox::new(8);
+        let mut members = Members::new();
+        for peer in [1, 2] {
+            members.insert(PeerId(peer), newcomer(false, &outbox));
+        }
+        let (one, two) = (PeerId(1), PeerId(2));
+        let (offer, answer) =
+            (Signal::Offer { sdp: String::new() }, Signal::Answer { sdp: String::new() });
+        let candidate = Signal::Candidate { candidate: String::new(), mid: None };
+        assert_eq!(members.note(one, two, &offer), Err(BadSignal::Stranger));
+        members.introduce(one, two);
+        assert_eq!(members.note(two, one, &offer), Err(BadSignal::Replayed), "one offers");
+        assert_eq!(members.note(one, two, &offer), Ok(()));
+        assert_eq!(members.note(one, two, &offer), Err(BadSignal::Replayed));
+        assert_eq!(members.note(two, one, &answer), Ok(()));
+        assert_eq!(members.note(two, one, &answer), Err(BadSignal::Replayed));
+        for _ in 0..CANDIDATES_MAX {
+            assert_eq!(members.note(one, two, &candidate), Ok(()));
+        }
+        assert_eq!(members.note(one, two, &candidate), Err(BadSignal::Flood));
+        members.introduce(one, two);
+        assert_eq!(members.note(one, two, &offer), Ok(()), "a new introduction begins anew");
+        members.part(one, two);
+        assert_eq!(members.note(two, one, &answer), Err(BadSignal::Stranger));
+    }
+
     #[test]
     fn a_browser_makes_the_offer() {
         let (outbox, _inbox) = Outbox::new(8);

@@ -164,7 +164,7 @@ async fn peers_that_harm_are_switched_off() {
     let off = async {
         while fixture.metric(name).await == 0.0 {
             viewers[0].0.say(&ClientMessage::Report(Report::default())).await;
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
         }
     };
     soon(off).await;

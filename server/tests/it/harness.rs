@@ -1,10 +1,14 @@
 //! A server in this process, and clients that say exactly what they are told.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::{Method, Response};
+use ring::hmac;
+use serde_json::{Value, json};
 use shoal_server::Server;
 use shoal_server::config::Config;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -15,6 +19,27 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// Waits for `what`, not for ever.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("it took too long")
+}
+
+/// What tokens in tests are signed with.
+pub(crate) const SECRET: &str = "a secret of thirty-two characters";
+
+/// The claims of `viewer`'s token for `stream`, which lasts a minute.
+pub(crate) fn claims(stream: &str, viewer: &str) -> Value {
+    json!({ "sub": viewer, "stream": stream, "exp": unix_s() + 60 })
+}
+
+pub(crate) fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// A token (RFC 7519) with these claims.
+pub(crate) fn sign(claims: &Value, secret: &str) -> String {
+    let part = |json: &str| URL_SAFE_NO_PAD.encode(json);
+    let message = format!("{}.{}", part("{\"alg\":\"HS256\"}"), part(&claims.to_string()));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let tag = URL_SAFE_NO_PAD.encode(hmac::sign(&key, message.as_bytes()));
+    format!("{message}.{tag}")
 }
 
 /// A server with the stream `cam`, whose key is `key1`.
@@ -111,9 +136,11 @@ impl Fixture {
 
 pub(crate) fn config(directory: &TempDir, more: &str) -> Config {
     let data = directory.path().join("data");
+    let own = if more.contains("auth.secret = ''") { "" } else { SECRET };
+    let more = more.replace("auth.secret = ''", "");
     let text = format!(
         "server.listen = '127.0.0.1:0'\nserver.admin_listen = '127.0.0.1:0'\n\
-         server.data_dir = '{}'\nstreams = [{{ name = 'cam', ingest_key = 'key1' }}]\n{more}",
+         server.data_dir = '{}'\nauth.secret = '{own}'\nstreams = [{{ name = 'cam', ingest_key = 'key1' }}]\n{more}",
         data.display()
     );
     Config::from_toml(&text).unwrap()

@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of message")]
 
+mod abuse;
+mod admission;
 mod control;
 mod dashboard;
 mod epochs;
@@ -13,6 +15,7 @@ mod formats;
 mod harness;
 mod low_latency;
 mod operator;
+mod outside;
 mod pages;
 mod playback;
 mod push;

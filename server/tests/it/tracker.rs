@@ -1,6 +1,6 @@
 //! Viewers: a session from hello to goodbye, and sessions that go wrong.
 
-use crate::harness::{Fixture, soon};
+use crate::harness::{Fixture, SECRET, claims, sign, soon};
 use futures_util::{SinkExt, StreamExt};
 use shoal_wire::tracker_message::{RefuseCode, Report, Resume, Signal, Totals};
 use shoal_wire::{
@@ -8,8 +8,11 @@ use shoal_wire::{
     ServerMessage, ShareMode, SignedDigest,
 };
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
+use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 pub(crate) struct Viewer(WebSocketStream<MaybeTlsStream<TcpStream>>);
@@ -20,8 +23,37 @@ impl Viewer {
     }
 
     async fn connect_at(address: SocketAddr, stream: &str) -> Self {
-        let url = format!("ws://{address}/live/{stream}/tracker");
-        Self(soon(connect_async(url)).await.unwrap().0)
+        static VIEWERS: AtomicUsize = AtomicUsize::new(0);
+        let viewer = VIEWERS.fetch_add(1, Ordering::Relaxed).to_string();
+        let token = sign(&claims(stream, &viewer), SECRET);
+        let url = format!("ws://{address}/live/{stream}/tracker?token={token}");
+        Self::connect_to(&url).await.unwrap()
+    }
+
+    /// Connects, or is told by HTTP why not.
+    pub(crate) async fn connect_to(url: &str) -> Result<Self, (u16, String)> {
+        Self::connect_by(url.into_client_request().unwrap()).await
+    }
+
+    /// The same with a header.
+    pub(crate) async fn connect_with(
+        url: &str,
+        (name, value): (&'static str, &str),
+    ) -> Result<Self, (u16, String)> {
+        let mut request = url.into_client_request().unwrap();
+        request.headers_mut().insert(name, value.parse().unwrap());
+        Self::connect_by(request).await
+    }
+
+    async fn connect_by(request: Request) -> Result<Self, (u16, String)> {
+        match soon(connect_async(request)).await {
+            Ok((socket, _)) => Ok(Self(socket)),
+            Err(tungstenite::Error::Http(response)) => {
+                let body = response.body().clone().unwrap_or_default();
+                Err((response.status().as_u16(), String::from_utf8(body).unwrap()))
+            }
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// Connects and is welcomed.
@@ -32,20 +64,44 @@ impl Viewer {
     /// The same on any server.
     pub(crate) async fn join_at(address: SocketAddr, stream: &str) -> (Self, PeerId, OriginKey) {
         let mut viewer = Self::connect_at(address, stream).await;
-        viewer.say(&hello(stream, PROTOCOL)).await;
-        let ServerMessage::Welcome { peer, keys, .. } = viewer.hear().await else {
-            panic!("a hello is answered with a welcome")
-        };
+        let (peer, keys) = viewer.says_hello(stream, PROTOCOL).await;
         let byte = |i: usize| u8::from_str_radix(&keys[0][2 * i..2 * i + 2], 16).unwrap();
         let key = OriginKey::from_bytes(&std::array::from_fn(byte)).unwrap();
         (viewer, peer, key)
     }
 
+    /// Says hello and is welcomed.
+    pub(crate) async fn says_hello(
+        &mut self,
+        stream: &str,
+        protocol: u32,
+    ) -> (PeerId, Vec<String>) {
+        self.say(&hello(stream, protocol)).await;
+        self.welcome().await
+    }
+
     /// Connects and says hello.
     pub(crate) async fn hello(fixture: &Fixture, stream: &str) -> Self {
         let mut viewer = Self::connect(fixture, stream).await;
-        viewer.say(&hello(stream, PROTOCOL)).await;
+        viewer.greet(stream).await;
         viewer
+    }
+
+    /// Only says hello.
+    pub(crate) async fn greet(&mut self, stream: &str) {
+        self.say(&hello(stream, PROTOCOL)).await;
+    }
+
+    /// Whether the server closes, without a word more.
+    pub(crate) async fn ended(&mut self) -> bool {
+        self.next().await.is_none()
+    }
+
+    async fn welcome(&mut self) -> (PeerId, Vec<String>) {
+        let ServerMessage::Welcome { peer, keys, .. } = self.hear().await else {
+            panic!("a hello is answered with a welcome")
+        };
+        (peer, keys)
     }
 
     pub(crate) async fn say(&mut self, message: &ClientMessage) {
@@ -220,13 +276,20 @@ async fn reports_are_summed_and_outlive_their_viewer() {
 }
 
 /// Watches and reports a good uplink, so that it may be given children.
-async fn watch(viewer: &mut Viewer) {
+pub(crate) async fn watch(viewer: &mut Viewer) {
     let upload = BitRate::from_bps(50_000_000);
     viewer.say(&ClientMessage::Report(Report { upload, ..Report::default() })).await;
     viewer.say(&ClientMessage::Watch { rendition: RenditionId(0), msn: 0 }).await;
 }
 
-fn introduction(message: ServerMessage) -> Option<(PeerId, bool)> {
+pub(crate) fn passed_on(message: ServerMessage) -> Option<(PeerId, Signal)> {
+    match message {
+        ServerMessage::Signal { peer, signal } => Some((peer, signal)),
+        _ => None,
+    }
+}
+
+pub(crate) fn introduction(message: ServerMessage) -> Option<(PeerId, bool)> {
     match message {
         ServerMessage::Introduce { peer, offer } => Some((peer, offer)),
         _ => None,
@@ -262,14 +325,11 @@ async fn viewers_are_planned_introduced_and_may_then_signal() {
         (refused == 1.0).then_some(())
     })
     .await;
-    a.say(&ClientMessage::Signal { peer: b_id, signal: signal.clone() }).await;
-    let heard = b
-        .hear_until(|message| match message {
-            ServerMessage::Signal { peer, signal } => Some((peer, signal)),
-            _ => None,
-        })
-        .await;
-    assert_eq!(heard, (a_id, signal), "and nothing of the stranger's before it");
+    let (from, taker) =
+        if a_offers { ((&mut a, a_id), (&mut b, b_id)) } else { ((&mut b, b_id), (&mut a, a_id)) };
+    from.0.say(&ClientMessage::Signal { peer: taker.1, signal: signal.clone() }).await;
+    let heard = taker.0.hear_until(passed_on).await;
+    assert_eq!(heard, (from.1, signal), "and nothing of the stranger's before it");
     fixture.push_segment(1, &[2; 500_000]).await;
     let digest = a
         .hear_until(|message| match message {

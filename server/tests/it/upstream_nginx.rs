@@ -1,6 +1,6 @@
 //! Upstream mode before the real nginx, whose secure_link lets viewers in to what ffmpeg wrote.
 
-use crate::harness::{soon, until, uris};
+use crate::harness::{SECRET, soon, until, uris};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use shoal_server::Server;
@@ -79,7 +79,7 @@ async fn viewers_with_secure_links_share_what_ffmpeg_wrote() {
     let (_nginx, address) = nginx(folder).await;
     let config = Config::from_toml(&format!(
         "server.listen = '127.0.0.1:0'\nserver.admin_listen = ''\nserver.data_dir = '{}'\n\
-         upstream.urls = ['tv=http://{address}']",
+         auth.secret = '{SECRET}'\nupstream.urls = ['tv=http://{address}']",
         folder.join("data").display()
     ));
     let server = Server::start(&config.unwrap()).await.unwrap();

@@ -38,6 +38,11 @@ export interface Options {
    * them in their headers (`shoal-tracker`, `shoal-stream`).
    */
   tracker?: { url: string; stream: string };
+  /**
+   * The viewer's token, where the operator signs tokens and the playlist's URL does not carry it:
+   * the tracker is shown it. Playlists and segments are the player's own requests.
+   */
+  token?: string;
   /** Extra ICE servers beside those that the tracker names. */
   iceServers?: RTCIceServer[];
 }

@@ -130,6 +130,16 @@ export function addressOf(tracker: URL, name: string): StreamAddress {
   return { name, tracker: socket.href, base: new URL(".", http).href };
 }
 
+/** The same address with `token` for its tracker, unless it has one. */
+export function withToken(address: StreamAddress, token: string | undefined): StreamAddress {
+  const tracker = new URL(address.tracker);
+  if (token === undefined || tracker.searchParams.has("token")) {
+    return address;
+  }
+  tracker.searchParams.set("token", token);
+  return { ...address, tracker: tracker.href };
+}
+
 function header(networkDetails: unknown, name: string): string | null {
   if (networkDetails instanceof XMLHttpRequest) {
     // Asking for a header that was not exposed would be logged as an error.

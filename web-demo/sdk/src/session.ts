@@ -80,6 +80,7 @@ export class Session implements Host {
   readonly #fetches: Fetches;
   readonly #links: Links;
   #socket: Socket | null;
+  #tracker: string;
   readonly #requests = new Map<number, Answering>();
   readonly #fetched = new Map<number, string>();
   readonly #fromOrigin = new Map<string, OriginShare>();
@@ -92,6 +93,7 @@ export class Session implements Host {
 
   constructor(address: StreamAddress, settings: SessionSettings, events: SessionEvents) {
     this.address = address;
+    this.#tracker = address.tracker;
     this.#settings = settings;
     this.#events = events;
     const [seed = 0n] = crypto.getRandomValues(new BigUint64Array(1));
@@ -138,6 +140,12 @@ export class Session implements Host {
     this.#call((now) => this.#core.playhead(object, Math.max(neededInMs, 0), now));
   }
 
+  /** The tracker's URL as the newest playlist has it. */
+  foundTracker(url: string): void {
+    this.#tracker = url;
+    this.#socket?.moveTo(url);
+  }
+
   /** Whether the origin is sending bytes of `object` right now, or did. */
   isFromOrigin(object: string): boolean {
     const share = this.#fromOrigin.get(object);
@@ -172,7 +180,7 @@ export class Session implements Host {
   }
 
   #connect(): Socket {
-    return new Socket(this.address.tracker, {
+    return new Socket(this.#tracker, {
       connected: () => {
         this.#call((now) => this.#core.serverConnected(`shoal-web/${version()}`, now));
       },

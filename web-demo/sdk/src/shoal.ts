@@ -16,7 +16,7 @@ import type {
 import { type Loaded, load, version } from "./core.js";
 import type { LoaderClass } from "./hls_types.js";
 import { type Load, type LoaderHost, loaderClass } from "./loader.js";
-import { addressOf, Player } from "./player.js";
+import { addressOf, Player, withToken } from "./player.js";
 import { NO_TOTALS, Session, type StreamAddress } from "./session.js";
 import { SharePolicy } from "./sharing.js";
 
@@ -161,9 +161,15 @@ export class Shoal implements LoaderHost {
     }
   }
 
-  #join(address: StreamAddress): void {
+  #join(found: StreamAddress): void {
+    const address = withToken(found, this.#options.token);
     const current = this.#session?.address;
-    if (this.#loaded.unsupported !== null || current?.base === address.base) {
+    if (this.#loaded.unsupported !== null) {
+      return;
+    }
+    if (current?.base === address.base) {
+      // A session that has to begin again needs a token that still holds.
+      this.#session?.foundTracker(address.tracker);
       return;
     }
     this.#session?.close();

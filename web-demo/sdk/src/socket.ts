@@ -19,7 +19,7 @@ const CONNECT_TIMEOUT_MS = 5_000;
 
 /** A WebSocket that is opened again after it closed, until `close` is called. */
 export class Socket {
-  readonly #url: string;
+  #url: string;
   readonly #events: SocketEvents;
   #socket: WebSocket | null = null;
   #backOffMs = BACK_OFF_MIN_MS;
@@ -43,6 +43,11 @@ export class Socket {
   /** The tracker said when to come back. */
   comeBackAfter(ms: number): void {
     this.#toldMs = ms;
+  }
+
+  /** Where to connect the next time. */
+  moveTo(url: string): void {
+    this.#url = url;
   }
 
   close(): void {

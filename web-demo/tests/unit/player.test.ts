@@ -4,7 +4,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { addressOf, streamAddress } from "../../sdk/src/player.ts";
+import { addressOf, streamAddress, withToken } from "../../sdk/src/player.ts";
 
 const PLAYLIST = "https://media.example/live/cam/v0/index.m3u8?token=x";
 
@@ -47,4 +47,15 @@ test("plain HTTP has a plain WebSocket", () => {
   const address = addressOf(new URL("http://127.0.0.1:8080/live/cam/tracker"), "cam");
   assert.equal(address.tracker, "ws://127.0.0.1:8080/live/cam/tracker");
   assert.equal(address.base, "http://127.0.0.1:8080/live/cam/");
+});
+
+test("a token is shown to the tracker, unless its address has one", () => {
+  const at = (path: string) => addressOf(new URL(path, "https://media.example/live/cam/"), "cam");
+  const { tracker, base } = withToken(at("tracker"), "a.b-c");
+  assert.equal(tracker, "wss://media.example/live/cam/tracker?token=a.b-c");
+  assert.equal(base, "https://media.example/live/cam/");
+  const handedOut = at("tracker?token=x");
+  assert.equal(handedOut.base, base);
+  assert.deepEqual(withToken(handedOut, "a.b-c"), handedOut);
+  assert.deepEqual(withToken(at("tracker"), undefined), at("tracker"));
 });
