@@ -1,16 +1,19 @@
-//! Puts the built pages into the binary: all of `web-demo/dist`, as a table of paths and bytes.
+//! Puts the built pages into the binary: all of `web-demo/dist`, as a table of paths and bytes; and
+//! the commit that it is built from.
 //!
-//! Rule: it builds nothing itself. Without the folder the table is empty, and the server says how
+//! Rule: it builds nothing itself, and is not run anew for each commit where nothing is released. Without the folder the table is empty, and the server says how
 //! to make it. The table is sorted, so that the same pages give the same binary.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs, io};
 
 /// Most files: a folder that holds more is not what was meant.
 const FILES_MAX: usize = 200;
 
 fn main() -> io::Result<()> {
+    tell_commit();
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let dist = here.join("../web-demo/dist");
     println!("cargo::rerun-if-changed=build.rs");
@@ -52,4 +55,25 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The commit: as it is told, or in a release as git has it.
+fn tell_commit() {
+    println!("cargo::rerun-if-env-changed=SHOAL_COMMIT");
+    let is_release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
+    let told = env::var("SHOAL_COMMIT").ok().filter(|commit| !commit.is_empty());
+    let found = || {
+        let log = git(&["rev-parse", "--git-path", "logs/HEAD"])?;
+        println!("cargo::rerun-if-changed={log}");
+        git(&["rev-parse", "--short=12", "HEAD"])
+    };
+    let commit = told.or_else(|| if is_release { found() } else { None });
+    let commit = commit.unwrap_or_else(|| "no commit known".to_owned());
+    println!("cargo::rustc-env=SHOAL_COMMIT={commit}");
+}
+
+fn git(args: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(args).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
 }

@@ -26,9 +26,12 @@ Examples:
 
 Logs go to standard error; SHOAL_LOG=shoal_agent=debug shows more.";
 
+/// Version and commit.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SHOAL_COMMIT"), ")");
+
 /// Watch live HLS with any player, and take most of it from other viewers.
 #[derive(Debug, Parser)]
-#[command(name = "shoal-agent", version, about, after_help = EXAMPLES)]
+#[command(name = "shoal-agent", version = VERSION, about, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -41,6 +44,13 @@ pub(crate) enum Command {
     Run(Run),
     /// Play one URL: start the proxy and a player, and end with the player.
     Play(Play),
+    /// Print what makes a shell complete this command, to be put where the shell looks for it.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, as man reads it.
+    Man,
 }
 
 /// `shoal-agent run`.

@@ -8,7 +8,7 @@ mod player;
 mod terminal;
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use cli::{Cli, Command, Play, Run};
 use shoal_agent::{Options, Running, Site, parse_url};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,6 +18,16 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::Completions { shell } = cli.command {
+        let mut out = std::io::stdout();
+        clap_complete::generate(shell, &mut Cli::command(), "shoal-agent", &mut out);
+        return ExitCode::SUCCESS;
+    }
+    if matches!(cli.command, Command::Man) {
+        let page = clap_mangen::Man::new(Cli::command());
+        let printed = page.render(&mut std::io::stdout());
+        return printed.map_or_else(|error| fail(&error.into()), |()| ExitCode::SUCCESS);
+    }
     let quiet = matches!(cli.command, Command::Play(_)) && terminal::is_interactive();
     let filter = EnvFilter::try_from_env("SHOAL_LOG").unwrap_or_else(|_| {
         // Other crates' logs may hold addresses.
@@ -36,6 +46,7 @@ fn main() -> ExitCode {
     let ended = match cli.command {
         Command::Run(run) => runtime.block_on(run_agent(run)).map(|()| ExitCode::SUCCESS),
         Command::Play(play) => runtime.block_on(play_url(play)),
+        Command::Completions { .. } | Command::Man => return ExitCode::SUCCESS,
     };
     ended.unwrap_or_else(|error| fail(&error))
 }

@@ -9,9 +9,12 @@ use clap::{CommandFactory, Parser, Subcommand};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+/// Version and commit.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SHOAL_COMMIT"), ")");
+
 /// Origin and tracker of a peer-assisted CDN for live HLS.
 #[derive(Debug, Parser)]
-#[command(name = "shoal-server", version, about, args_conflicts_with_subcommands = false)]
+#[command(name = "shoal-server", version = VERSION, about, args_conflicts_with_subcommands = false)]
 pub struct Cli {
     #[command(flatten)]
     common: Common,
@@ -34,6 +37,13 @@ enum Command {
     },
     /// Ask a running server: streams, viewers, kick, ban, peers, epochs, a trace, drain.
     Ctl(Order),
+    /// Print what makes a shell complete this command, to be put where the shell looks for it.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, as man reads it.
+    Man,
 }
 
 #[derive(Debug, Default, clap::Args)]
@@ -52,7 +62,7 @@ struct Common {
 #[derive(Debug)]
 pub enum Action {
     /// Print this text and exit.
-    Print(&'static str),
+    Print(String),
     /// Serve.
     Serve(Box<Config>),
     /// Serve on this machine and print what to paste.
@@ -72,13 +82,24 @@ impl Cli {
         let (dev, urls, common) = match self.command {
             None => (false, None, self.common),
             Some(Command::Dev(inner)) => (true, None, inner.over(self.common)),
+            Some(Command::Completions { shell }) => {
+                let mut text = Vec::new();
+                clap_complete::generate(shell, &mut Self::command(), "shoal-server", &mut text);
+                return Ok(Action::Print(String::from_utf8_lossy(&text).into_owned()));
+            }
+            Some(Command::Man) => {
+                let mut text = Vec::new();
+                let page = clap_mangen::Man::new(Self::command());
+                page.render(&mut text).expect("writing to memory cannot fail");
+                return Ok(Action::Print(String::from_utf8_lossy(&text).into_owned()));
+            }
             Some(Command::Ctl(order)) => return Ok(Action::Control(order)),
             Some(Command::Explain { url_1, url_2, common }) => {
                 (false, Some([url_1, url_2]), common.over(self.common))
             }
         };
         if common.print_config {
-            return Ok(Action::Print(crate::config::DEFAULTS));
+            return Ok(Action::Print(crate::config::DEFAULTS.to_owned()));
         }
         let mut layer = common.layer;
         if let Some(path) = &common.config {

@@ -8,6 +8,7 @@ mod bench;
 mod check;
 mod conformance;
 mod demo;
+mod dist;
 mod fuzz;
 mod shell;
 mod suite;
@@ -36,6 +37,8 @@ enum Task {
     Fuzz(fuzz::Args),
     /// The browser's part: the engine as WASM, the SDK and the pages, into `web-demo/dist`.
     Web(web::Args),
+    /// A release: static programs, manual pages, completions, bill of materials, one archive.
+    Dist,
     /// A live event on this machine: server, agents and real players, with the figures measured.
     Demo(Box<demo::args::Args>),
     /// Streams of many kinds in many players, through Shoal: what plays, and whether every byte is
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Web(args) => web::run(args),
+        Task::Dist => dist::run(),
         Task::Demo(args) => demo::run(&args),
         Task::Conformance(args) => conformance::run(&args),
         Task::Recorder(args) => demo::recorder::run(&args),

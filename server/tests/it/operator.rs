@@ -122,3 +122,16 @@ async fn a_signal_ends_it_cleanly() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("/watch/live\n") && text.contains("shoal-agent play http://"), "{text}");
 }
+
+#[tokio::test]
+async fn shells_and_man_are_served() {
+    for (args, says) in [
+        (&["completions", "bash"][..], "--upstream-fetch"),
+        (&["man"], ".TH shoal-server 1"),
+        (&["--version"], "shoal-server 0.1.0 ("),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_shoal-server")).args(args).output();
+        let text = String::from_utf8(soon(output).await.unwrap().stdout).unwrap();
+        assert!(text.contains(says), "{args:?}: {text}");
+    }
+}
