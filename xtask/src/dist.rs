@@ -11,7 +11,7 @@ use std::process::Command;
 
 /// Linked against nothing of the machine that it runs on.
 const STATIC: &str = "x86_64-unknown-linux-musl";
-const PROGRAMS: [&str; 3] = ["shoal-server", "shoal-agent", "shoal-sim"];
+const PROGRAMS: [&str; 4] = ["shoal-server", "shoal-agent", "shoal-sim", "shoal-loadtest"];
 const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
 
 /// Builds and collects everything.

@@ -5,7 +5,7 @@
 //! the viewer's own absolute URL, so that no request of it comes here.
 
 use super::place::Page;
-use shoal_playlist::{MasterPlaylist, MediaPlaylist, UriKind, What, lines, rewrite};
+use shoal_playlist::{MasterPlaylist, MediaPlaylist, UriKind, What, lines, rewrite, substitute};
 use std::collections::BTreeSet;
 
 /// How a viewer sees one segment.
@@ -26,6 +26,9 @@ pub(crate) fn master(text: &str, master: &MasterPlaylist, page: Page<'_>) -> Str
     };
     let subtitles: BTreeSet<usize> =
         master.alternatives.iter().filter(is_subtitles).map(|it| it.line).collect();
+    // Names are put in first: what a name stands for may be a part of a URI.
+    let with_values = substitute(text, &master.variables);
+    let text = with_values.as_deref().unwrap_or(text);
     rewrite(text, |uri| match uri.kind {
         UriKind::Variant | UriKind::Alternative if !subtitles.contains(&uri.line) => {
             page.playlist(uri.text)
@@ -178,6 +181,14 @@ mod tests {
         let expected = text
             .replace("\"s.m3u8\"", "\"http://o.example/t1/s.m3u8\"")
             .replace("\n/v.m3u8?x", "\n../v.m3u8?x");
+        assert_eq!(shown(text, &[]), expected);
+    }
+
+    #[test]
+    fn a_masters_variables_are_put_in_before_its_uris_change() {
+        let text = "#EXTM3U\n#EXT-X-DEFINE:NAME=\"q\",VALUE=\"/a/hi\"\n\
+                    #EXT-X-STREAM-INF:BANDWIDTH=1\n{$q}.m3u8\n";
+        let expected = text.replace("\n{$q}.m3u8", "\n../a/hi.m3u8");
         assert_eq!(shown(text, &[]), expected);
     }
 }
