@@ -70,6 +70,7 @@ impl Viewer {
             sites: vec![Site::of(&stage.playlist)?],
             share: if shares { ShareMode::Share } else { ShareMode::ReceiveOnly },
             upload_cap: shares.then_some(self.upload),
+            token: None,
             corrupt_every: None,
         })
         .await
