@@ -43,8 +43,17 @@ enum What {
         #[arg(long, default_value = "3600")]
         seconds: u64,
     },
-    /// Switch a stream's peers on or off.
-    Peers { stream: String, state: Switch },
+    /// Switch a stream's peers on or off, or those of all streams.
+    Peers {
+        /// On or off.
+        state: Switch,
+        /// The stream.
+        #[arg(required_unless_present = "all")]
+        stream: Option<String>,
+        /// All streams.
+        #[arg(long, conflicts_with = "stream")]
+        all: bool,
+    },
     /// Begin a new epoch of a stream, as if its encoder had begun anew.
     Epoch { stream: String },
     /// Follow the next segment from its publication to the last viewer.
@@ -107,9 +116,10 @@ impl What {
                 let body = json!({ "seconds": seconds });
                 (format!("streams/{stream}/viewers/{viewer}/ban"), Some(body))
             }
-            Self::Peers { stream, state } => {
+            Self::Peers { state, stream, .. } => {
                 let body = json!({ "enabled": matches!(state, Switch::On) });
-                (format!("streams/{stream}/peers"), Some(body))
+                let of = stream.as_ref().map_or("peers".into(), |it| format!("streams/{it}/peers"));
+                (of, Some(body))
             }
             Self::Epoch { stream } => (format!("streams/{stream}/epoch"), Some(json!({}))),
             Self::Trace { stream } => (format!("streams/{stream}/trace"), None),

@@ -229,7 +229,7 @@ fn every_query_of_the_dashboard_finds_data_and_alerts_fire() {
     };
     assert!(!firing("ShoalDown") && !firing("ShoalPeersOff"));
     let admin_url = format!("http://{admin}");
-    let ctl = ["ctl", "--admin", &admin_url, "peers", "demo", "off"];
+    let ctl = ["ctl", "--admin", &admin_url, "peers", "off", "demo"];
     stage.start("shoal-server", &ctl);
     soon("peers are seen to be off", || firing("ShoalPeersOff").then_some(()));
     stage.children[server_number].kill().unwrap();

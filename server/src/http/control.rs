@@ -23,7 +23,7 @@ const OPENAPI: &str = include_str!("../../openapi.json");
 const BAN_SECONDS_MAX: u64 = 7 * 24 * 3600;
 
 /// All routes: method, path, handler.
-pub(super) fn routes() -> [(&'static str, &'static str, MethodRouter<Shared>); 10] {
+pub(super) fn routes() -> [(&'static str, &'static str, MethodRouter<Shared>); 11] {
     [
         ("get", "/api/v1/openapi.json", get(openapi)),
         ("get", "/api/v1/streams", get(streams)),
@@ -34,6 +34,7 @@ pub(super) fn routes() -> [(&'static str, &'static str, MethodRouter<Shared>); 1
         ("get", "/api/v1/streams/{stream}/viewers/{peer}", get(viewer)),
         ("post", "/api/v1/streams/{stream}/viewers/{peer}/kick", post(kick)),
         ("post", "/api/v1/streams/{stream}/viewers/{peer}/ban", post(ban)),
+        ("post", "/api/v1/peers", post(all_peers)),
         ("post", "/api/v1/drain", post(drain)),
     ]
 }
@@ -118,6 +119,23 @@ async fn peers(
         return Err(Problem::absent("stream"));
     }
     Ok(Json(Switched { stream, peers_enabled: enabled }))
+}
+
+#[derive(Serialize)]
+struct SwitchedAll {
+    peers_enabled: bool,
+}
+
+async fn all_peers(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    body: String,
+) -> Answer<SwitchedAll> {
+    let Switch { enabled } = order(&headers, &body)?;
+    if !shared.sessions.switch_all_peers(enabled).await {
+        return Err(Problem(StatusCode::SERVICE_UNAVAILABLE, "the server stops".to_owned()));
+    }
+    Ok(Json(SwitchedAll { peers_enabled: enabled }))
 }
 
 #[derive(Deserialize)]

@@ -61,6 +61,23 @@ async fn streams_are_listed_and_mistakes_explained() {
 }
 
 #[tokio::test]
+async fn peers_are_switched_for_one_stream_and_for_all() {
+    let fixture = Fixture::new().await;
+    let enabled = "shoal_peers_enabled{stream=\"cam\"}";
+    for (args, then) in [
+        (["peers", "off", "cam"], 0.0),
+        (["peers", "on", "--all"], 1.0),
+        (["peers", "off", "--all"], 0.0),
+        (["peers", "on", "cam"], 1.0),
+    ] {
+        told(&fixture, &args).await;
+        assert_eq!(fixture.metric(enabled).await, then, "{args:?}");
+    }
+    assert!(refused(&fixture, &["peers", "off"]).await.contains("--all"));
+    assert!(refused(&fixture, &["peers", "off", "none"]).await.contains("no such stream"));
+}
+
+#[tokio::test]
 async fn an_operator_begins_an_epoch() {
     let fixture = Fixture::new().await;
     fixture.push_segment(0, b"zero").await;
