@@ -43,7 +43,8 @@ enum What {
         #[arg(long, default_value = "3600")]
         seconds: u64,
     },
-    /// Switch a stream's peers on or off, or those of all streams.
+    /// Switch a stream's peers on or off, or those of all streams: peers are used where both
+    /// switches are on.
     Peers {
         /// On or off.
         state: Switch,

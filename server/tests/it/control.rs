@@ -66,9 +66,12 @@ async fn peers_are_switched_for_one_stream_and_for_all() {
     let enabled = "shoal_peers_enabled{stream=\"cam\"}";
     for (args, then) in [
         (["peers", "off", "cam"], 0.0),
-        (["peers", "on", "--all"], 1.0),
-        (["peers", "off", "--all"], 0.0),
+        // The stream's own switch stays as it is.
+        (["peers", "on", "--all"], 0.0),
         (["peers", "on", "cam"], 1.0),
+        (["peers", "off", "--all"], 0.0),
+        (["peers", "on", "cam"], 0.0),
+        (["peers", "on", "--all"], 1.0),
     ] {
         told(&fixture, &args).await;
         assert_eq!(fixture.metric(enabled).await, then, "{args:?}");
