@@ -48,12 +48,8 @@ enum What {
     Peers {
         /// On or off.
         state: Switch,
-        /// The stream.
-        #[arg(required_unless_present = "all")]
-        stream: Option<String>,
-        /// All streams.
-        #[arg(long, conflicts_with = "stream")]
-        all: bool,
+        #[command(flatten)]
+        of: Streams,
     },
     /// Begin a new epoch of a stream, as if its encoder had begun anew.
     Epoch { stream: String },
@@ -61,6 +57,16 @@ enum What {
     Trace { stream: String },
     /// Stop the server gently: not ready, viewers told to come back elsewhere, end.
     Drain,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Streams {
+    /// The stream.
+    stream: Option<String>,
+    /// All streams.
+    #[arg(long)]
+    all: bool,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -117,7 +123,7 @@ impl What {
                 let body = json!({ "seconds": seconds });
                 (format!("streams/{stream}/viewers/{viewer}/ban"), Some(body))
             }
-            Self::Peers { state, stream, .. } => {
+            Self::Peers { state, of: Streams { stream, .. } } => {
                 let body = json!({ "enabled": matches!(state, Switch::On) });
                 let of = stream.as_ref().map_or("peers".into(), |it| format!("streams/{it}/peers"));
                 (of, Some(body))
