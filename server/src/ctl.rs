@@ -83,6 +83,7 @@ impl Order {
     pub async fn carry_out(&self) -> Result<String> {
         let (path, body) = self.what.request();
         let url = format!("{}/api/v1/{path}", self.admin.trim_end_matches('/'));
+        crate::provide_crypto();
         let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
         let request = match &body {
             None => client.get(&url),
