@@ -36,7 +36,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, Method, StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{any, get, post};
+use axum::routing::{any, get};
 use front::Front;
 use shoal_wire::StreamName;
 use std::collections::BTreeMap;
@@ -150,9 +150,7 @@ pub(crate) fn admin(shared: &Shared, config: &Config) -> Router {
         .route("/healthz", get(admin::healthz))
         .route("/readyz", get(admin::readyz))
         .route("/status", get(admin::status))
-        .route("/admin/events", get(dashboard::events))
-        .route("/admin/streams/{stream}/peers", post(dashboard::switch_peers))
-        .route("/admin/peers", post(dashboard::switch_all_peers));
+        .route("/admin/events", get(dashboard::events));
     let with = |router: Router<Shared>, (_, path, handler)| router.route(path, handler);
     let router = control::routes()
         .into_iter()

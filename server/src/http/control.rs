@@ -1,11 +1,11 @@
 //! The control interface, `/api/v1/…` on the operator's listener: what `shoal-server ctl` speaks.
 //!
-//! Rule: answers are JSON, errors are `{"error": sentence}`. What changes something takes JSON, from
-//! a program or the server's own page. `openapi.json` names every route; a test compares.
+//! Rule: answers are JSON, errors are `{"error": sentence}`. What changes something takes JSON from
+//! the server's own page or from a program, never from another site's page (a form cannot send JSON,
+//! and a browser says where a script is from). `openapi.json` names every route; a test compares.
 
 use super::Shared;
 use super::admin;
-use super::dashboard::is_ours;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -59,10 +59,31 @@ type Answer<T> = Result<Json<T>, Problem>;
 
 /// The body of a request that changes something; an empty one is `{}`.
 fn order<T: DeserializeOwned>(headers: &HeaderMap, body: &str) -> Result<T, Problem> {
-    is_ours(headers).map_err(|(status, why)| Problem(status, why.trim_end().to_owned()))?;
+    is_ours(headers)?;
     let body = if body.trim().is_empty() { "{}" } else { body };
     serde_json::from_str(body)
         .map_err(|error| Problem(StatusCode::BAD_REQUEST, format!("the body: {error}")))
+}
+
+/// Whether a request that changes something may come from a browser's page of ours, or from no page.
+fn is_ours(headers: &HeaderMap) -> Result<(), Problem> {
+    let value = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let kind = value(header::CONTENT_TYPE).and_then(|kind| kind.split(';').next());
+    if !kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
+        let why = "send it as content-type: application/json";
+        return Err(Problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, why.to_owned()));
+    }
+    if !headers.contains_key(header::ORIGIN) {
+        return Ok(());
+    }
+    let from = value(header::ORIGIN).and_then(|origin| origin.split_once("://"));
+    match (from, value(header::HOST)) {
+        (Some((_, from)), Some(host)) if from.eq_ignore_ascii_case(host) => Ok(()),
+        (_, _) => {
+            let why = "only this server's own page may ask for that";
+            Err(Problem(StatusCode::FORBIDDEN, why.to_owned()))
+        }
+    }
 }
 
 fn name(text: &str) -> Result<StreamName, Problem> {
@@ -269,5 +290,31 @@ mod tests {
         described.sort();
         there.sort();
         assert_eq!(described, there);
+    }
+
+    #[test]
+    fn only_json_of_our_own_page_or_of_a_program_changes_anything() {
+        let json = "application/json; charset=utf-8";
+        for (kind, origin, status) in [
+            (Some(json), None, None),
+            (Some(json), Some("http://admin:9090"), None),
+            (Some(json), Some("https://ADMIN:9090"), None),
+            (Some(json), Some("http://admin"), Some(403)),
+            (Some(json), Some("http://evil.example"), Some(403)),
+            (Some(json), Some("null"), Some(403)),
+            (Some("text/plain"), None, Some(415)),
+            (Some("application/jsonx"), None, Some(415)),
+            (None, Some("http://admin:9090"), Some(415)),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static("admin:9090"));
+            for (name, value) in [(header::CONTENT_TYPE, kind), (header::ORIGIN, origin)] {
+                if let Some(value) = value {
+                    headers.insert(name, HeaderValue::from_static(value));
+                }
+            }
+            let refused = is_ours(&headers).err().map(|it| it.0.as_u16());
+            assert_eq!(refused, status, "{kind:?} {origin:?}");
+        }
     }
 }

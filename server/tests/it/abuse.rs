@@ -188,7 +188,7 @@ async fn no_path_climbs_on_any_route() {
             (fixture.address(), "PUT", "/publish/key1/cam/"),
             (fixture.address(), "PUT", "/ingest/cam/"),
             (admin, "GET", "/admin/"),
-            (admin, "POST", "/admin/streams/"),
+            (admin, "POST", "/api/v1/streams/"),
         ] {
             let request = format!(
                 "{method} {base}{climb} HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\
@@ -290,11 +290,11 @@ async fn all_peers_off_outranks_each_streams_switch() {
         ServerMessage::Peers { enabled } => Some(enabled),
         _ => None,
     };
-    switch("/admin/peers", false).await;
+    switch("/api/v1/peers", false).await;
     assert!(!viewer.hear_until(told).await);
-    switch("/admin/streams/cam/peers", true).await;
+    switch("/api/v1/streams/cam/peers", true).await;
     assert_eq!(fixture.metric("shoal_peers_enabled{stream=\"cam\"}").await, 0.0);
-    switch("/admin/peers", true).await;
+    switch("/api/v1/peers", true).await;
     assert!(viewer.hear_until(told).await);
     assert_eq!(fixture.metric("shoal_peers_enabled{stream=\"cam\"}").await, 1.0);
 }

@@ -47,7 +47,7 @@ impl Events {
 
 async fn switch(fixture: &Fixture, stream: &str, headers: &[(&str, &str)], body: &str) -> u16 {
     let admin = fixture.server.ports().admin_listen.unwrap();
-    let url = format!("http://{admin}/admin/streams/{stream}/peers");
+    let url = format!("http://{admin}/api/v1/streams/{stream}/peers");
     let mut request = reqwest::Client::new().post(url).body(body.to_owned());
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -148,6 +148,6 @@ async fn the_switch_is_not_for_other_sites() {
     }
     assert_eq!(switch(&fixture, "cam", &[JSON], &" ".repeat(2000)).await, 413);
     // What is asked with GET changes nothing.
-    assert_eq!(fixture.admin("/admin/streams/cam/peers").await.status(), 405);
+    assert_eq!(fixture.admin("/api/v1/streams/cam/peers").await.status(), 405);
     assert_eq!(fixture.status().await["streams"][0]["peers_enabled"], true);
 }

@@ -41,18 +41,24 @@ export class Switch {
     }
     const { stream, enabled } = subject;
     try {
-      const response = await fetch(`streams/${encodeURIComponent(stream)}/peers`, {
+      const response = await fetch(`../api/v1/streams/${encodeURIComponent(stream)}/peers`, {
         method: "POST",
         headers: { "content-type": "application/json" },
         body: JSON.stringify({ enabled: !enabled }),
       });
-      const said = response.ok ? "" : (await response.text()).trim();
+      const said = response.ok ? "" : await why(response);
       say("switch-more", response.ok ? `Peers of ${stream} are ${enabled ? "off" : "on"}.` : said);
     } catch {
       say("switch-more", "The server cannot be reached; nothing was changed.");
     }
     setTimeout(() => say("switch-more", MORE), 8_000);
   }
+}
+
+/** Why the server did not do it. */
+async function why(response: Response): Promise<string> {
+  const { error }: { error?: string } = await response.json().catch(() => ({}));
+  return error ?? `The server answered ${response.status}; nothing was changed.`;
 }
 
 function confirmed({ stream, viewers, withoutPeers }: Subject): Promise<boolean> {

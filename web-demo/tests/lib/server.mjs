@@ -77,7 +77,7 @@ export class Server {
 
   /** The operator's switch. */
   async switchPeers(enabled) {
-    const answer = await fetch(`http://${this.admin}/admin/streams/${this.stream}/peers`, {
+    const answer = await fetch(`http://${this.admin}/api/v1/streams/${this.stream}/peers`, {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify({ enabled }),
