@@ -2,6 +2,7 @@
 //!
 //! Rule: it knows the interface, not the server: all that it does another program can do as well.
 
+use crate::net::{SPEAKS_TLS, client};
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -83,8 +84,12 @@ impl Order {
     pub async fn carry_out(&self) -> Result<String> {
         let (path, body) = self.what.request();
         let url = format!("{}/api/v1/{path}", self.admin.trim_end_matches('/'));
-        crate::provide_crypto();
-        let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
+        let secure = self.admin.starts_with("https:");
+        if secure && !SPEAKS_TLS {
+            bail!("--admin: https needs a shoal-server that was built with the feature `tls`");
+        }
+        let builder = reqwest::Client::builder().no_proxy().timeout(TIMEOUT);
+        let client = client(builder, secure).map_err(anyhow::Error::msg)?;
         let request = match &body {
             None => client.get(&url),
             Some(body) => {

@@ -144,7 +144,6 @@ impl Server {
     /// # Errors
     /// [`StartError`] if an address or the data directory cannot be used.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        provide_crypto();
         let listeners = Listeners::bind(config).await?;
         let ports = listeners.ports();
         let (news, news_inbox) = mpsc::channel(NEWS_MAX);
@@ -263,12 +262,6 @@ async fn admission(config: &Config, stun: &[SocketAddr]) -> Result<Arc<Admission
     let admission = Admission::new(config, &secret, stun).map_err(StartError)?;
     admission.keys.refresh().await;
     Ok(Arc::new(admission))
-}
-
-/// Names the one provider of cryptography: with the feature `tls`, HTTP clients ask for it.
-fn provide_crypto() {
-    // An error means that there is one already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// What the operator's page is made of.

@@ -37,22 +37,37 @@ pub(crate) const PROGRAMS: &[(&str, &str)] = &[
     ("systemd-analyze", "systemd"),
 ];
 
-/// Sets up the machine and runs all tests, documentation tests first: so the closing lines of the
-/// output are the runner's own.
+/// Sets up the machine and runs all tests: first the documentation tests and those of https, so
+/// that the closing lines of the output are the main run's.
 pub(crate) fn run(args: &Args) -> Result<()> {
     provide(PROGRAMS, args.no_install);
     // The server embeds the pages, so they come before it.
     web::run(web::Args::default())?;
     let docs = shell::run(&mut shell::cargo(&["test", "--workspace", "--doc", "--quiet"]));
+    // Who passes something on to the runner has asked for some tests, not for all.
+    let https = if args.runner_args.is_empty() { run_with_https() } else { Ok(()) };
     let runner = run_tests(args);
-    docs.and(runner)
+    docs.and(https).and(runner)
 }
 
-/// All but the documentation tests.
-///
-/// Fault injection is compiled in: there are tests of it. The programs are built with the tests,
-/// and the end-to-end tests are told where, so that they need not build them once more.
+/// All tests of the server and of the agent as releases have them, with their feature `tls`: it
+/// changes every HTTP client in a build, so the workspace's other tests are built without it.
+fn run_with_https() -> Result<()> {
+    let mut command = runner();
+    command.args(["-p", "shoal-server", "-p", "shoal-agent", "--no-fail-fast", "--features"]);
+    shell::run(command.arg("shoal-server/tls,shoal-agent/tls,shoal-agent/fault-injection"))
+}
+
+/// All but the documentation tests. Fault injection is compiled in: there are tests of it.
 fn run_tests(args: &Args) -> Result<()> {
+    let mut command = runner();
+    command.args(["--workspace", "--features", "shoal-agent/fault-injection", "--no-fail-fast"]);
+    shell::run(command.args(&args.runner_args))
+}
+
+/// The runner, still to be told which packages. It builds the programs with the tests, and the
+/// end-to-end tests are told where, so that they need not build them once more.
+fn runner() -> Command {
     let has_nextest = shell::capture(&mut shell::cargo(&["nextest", "--version"])).is_ok();
     let mut command = if has_nextest {
         shell::cargo(&["nextest", "run", "--config-file", "xtask/nextest.toml"])
@@ -61,8 +76,7 @@ fn run_tests(args: &Args) -> Result<()> {
         shell::cargo(&["test", "--lib", "--bins", "--tests"])
     };
     command.env("SHOAL_TEST_PROGRAMS", shell::build_folder("debug"));
-    command.args(["--workspace", "--features", "shoal-agent/fault-injection", "--no-fail-fast"]);
-    shell::run(command.args(&args.runner_args))
+    command
 }
 
 /// Installs the packages of the programs that are missing, or says which those are.

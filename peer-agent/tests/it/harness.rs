@@ -69,9 +69,7 @@ impl Viewer {
     pub(crate) async fn with(options: Options) -> Self {
         let origin = options.sites[0].to_string();
         let agent = Running::start(options).await.unwrap();
-        let client =
-            reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { agent, client, origin }
+        Self { agent, client: client(), origin }
     }
 
     /// The local URL of a path at the origin.

@@ -7,6 +7,7 @@
 use super::Refusal;
 use crate::config::AuthConfig;
 use crate::http::{Client, Shown};
+use crate::net::client;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -103,11 +104,10 @@ impl Hook {
     /// None if none is configured.
     pub(super) fn new(config: &AuthConfig) -> Result<Option<Self>, String> {
         let Some(url) = config.hook.0.clone() else { return Ok(None) };
-        let client = reqwest::Client::builder()
+        let builder = reqwest::Client::builder()
             .timeout(config.hook_timeout_ms.0)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| error.to_string())?;
+            .redirect(reqwest::redirect::Policy::none());
+        let client = client(builder, url.scheme() == "https")?;
         let keep = config.hook_cache_ms.0;
         Ok(Some(Self { url, client, keep, answers: Mutex::default() }))
     }

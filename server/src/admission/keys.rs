@@ -7,6 +7,7 @@
 use super::crypto;
 use super::token::{Bearer, Claims, Streams, TOKEN_BYTES_MAX, TokenError, read};
 use crate::config::{AuthConfig, Jwks, OptionalSecret};
+use crate::net::client;
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet};
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, decode_header, encode, get_current_timestamp,
@@ -65,14 +66,15 @@ impl Keys {
             let key = DecodingKey::from_ed_der(key);
             Key { id: None, algorithm: Algorithm::EdDSA, key }
         });
-        let client = reqwest::Client::builder().timeout(JWKS_TIMEOUT).build();
+        let secure = matches!(&config.jwks, Jwks::Url(url) if url.scheme() == "https");
+        let builder = reqwest::Client::builder().timeout(JWKS_TIMEOUT);
         Ok(Self {
             fixed: secrets.chain(public).collect(),
             jwks: config.jwks.clone(),
             from_set: RwLock::default(),
             own: DecodingKey::from_secret(own_secret),
             own_signs: EncodingKey::from_secret(own_secret),
-            client: client.map_err(|error| error.to_string())?,
+            client: client(builder, secure)?,
         })
     }
 

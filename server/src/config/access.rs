@@ -4,6 +4,7 @@
 //! how it should be written.
 
 use super::value::read_as_text;
+use crate::net::SPEAKS_TLS;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ipnet::IpNet;
@@ -125,7 +126,12 @@ impl FromStr for OptionalUrl {
 
 fn http_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    url.ok_or_else(|| format!("`{text}` is no URL: write it as in http://127.0.0.1:9000/auth"))
+    let url = url
+        .ok_or_else(|| format!("`{text}` is no URL: write it as in http://127.0.0.1:9000/auth"))?;
+    if url.scheme() == "https" && !SPEAKS_TLS {
+        return Err(format!("`{text}` needs a server that was built with the feature `tls`"));
+    }
+    Ok(url)
 }
 
 /// Who may fetch playlists and segments.
@@ -251,6 +257,15 @@ mod tests {
         assert!("short".parse::<OptionalSecret>().unwrap_err().contains("32"));
         let secret: OptionalSecret = "s".repeat(32).parse().unwrap();
         assert!(!format!("{secret:?}").contains('s'.to_string().repeat(2).as_str()));
+    }
+
+    #[test]
+    fn https_is_for_builds_that_speak_it() {
+        for url in ["https://a.example/keys", "https://[::1]/"] {
+            assert_eq!(url.parse::<Jwks>().is_ok(), cfg!(feature = "tls"), "{url}");
+            assert_eq!(url.parse::<OptionalUrl>().is_ok(), cfg!(feature = "tls"), "{url}");
+        }
+        assert!("ftp://a.example/keys".parse::<Jwks>().unwrap_err().contains("no URL"));
     }
 
     #[test]

@@ -6,8 +6,8 @@
 
 use super::hosts::{Hosts, Refused, Resolver, is_address, is_public};
 use super::settings::{OperatorHeader, Settings};
-use super::tls;
 use crate::metrics::Metrics;
+use crate::net::client;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RANGE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use bytes::{Bytes, BytesMut};
@@ -129,7 +129,7 @@ impl Client {
             .dns_resolver(Arc::new(Resolver { private }))
             .redirect(redirects);
         Ok(Self {
-            http: tls::apply(builder, secure)?.build().map_err(|error| error.to_string())?,
+            http: client(builder, secure)?,
             hosts,
             timeout: settings.timeout_ms.0,
             segment_bytes_max: settings.segment_mib_max.bytes(),

@@ -15,11 +15,6 @@ mod presets;
 mod rendition;
 mod settings;
 mod shown;
-#[cfg(not(feature = "tls"))]
-#[path = "no_tls.rs"]
-mod tls;
-#[cfg(feature = "tls")]
-mod tls;
 
 pub use explain::{Explanation, explain};
 pub use hosts::AllowedHost;

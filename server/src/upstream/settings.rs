@@ -4,8 +4,8 @@
 
 use super::hosts::AllowedHost;
 use super::identity::Rules;
-use super::tls;
 use crate::config::UpstreamConfig;
+use crate::net::SPEAKS_TLS;
 use axum::http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Deserializer};
 use shoal_wire::StreamName;
@@ -40,7 +40,7 @@ impl FromStr for UpstreamUrl {
         let mut base = Url::parse(url).map_err(|_| wrong("is no URL"))?;
         match base.scheme() {
             "http" => {}
-            "https" if tls::AVAILABLE => {}
+            "https" if SPEAKS_TLS => {}
             "https" => return Err(wrong("needs a server that was built with the feature `tls`")),
             _ => return Err(wrong("is neither http nor https")),
         }

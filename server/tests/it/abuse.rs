@@ -279,7 +279,7 @@ async fn all_peers_off_outranks_each_streams_switch() {
     let (mut viewer, _) = join(&fixture, "here").await;
     let admin = fixture.server.ports().admin_listen.unwrap();
     let switch = |path: &'static str, enabled: bool| async move {
-        let client = reqwest::Client::new();
+        let client = crate::harness::http();
         let request = client
             .post(format!("http://{admin}{path}"))
             .header("content-type", "application/json")

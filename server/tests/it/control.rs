@@ -29,7 +29,7 @@ async fn refused(fixture: &Fixture, args: &[&str]) -> String {
 
 async fn post(fixture: &Fixture, path: &str, body: Value) -> (u16, Value) {
     let admin = fixture.server.ports().admin_listen.unwrap();
-    let request = reqwest::Client::new()
+    let request = crate::harness::http()
         .post(format!("http://{admin}/api/v1/{path}"))
         .header("content-type", "application/json")
         .body(body.to_string());
@@ -226,7 +226,8 @@ async fn draining_says_not_ready_first() {
     let (mut viewer, _, _) = Viewer::join(&fixture).await;
     let stopping = tokio::spawn(fixture.server.stop());
     let ready = || async {
-        let response = reqwest::get(format!("http://{admin}/readyz")).await.unwrap();
+        let response =
+            crate::harness::http().get(format!("http://{admin}/readyz")).send().await.unwrap();
         (response.status() == 503).then_some(())
     };
     until(ready).await;

@@ -48,7 +48,7 @@ impl Events {
 async fn switch(fixture: &Fixture, stream: &str, headers: &[(&str, &str)], body: &str) -> u16 {
     let admin = fixture.server.ports().admin_listen.unwrap();
     let url = format!("http://{admin}/api/v1/streams/{stream}/peers");
-    let mut request = reqwest::Client::new().post(url).body(body.to_owned());
+    let mut request = crate::harness::http().post(url).body(body.to_owned());
     for (name, value) in headers {
         request = request.header(*name, *value);
     }

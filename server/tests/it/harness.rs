@@ -42,6 +42,19 @@ pub(crate) fn sign(claims: &Value, secret: &str) -> String {
     format!("{message}.{tag}")
 }
 
+/// What a client is made of.
+pub(crate) fn http_builder() -> reqwest::ClientBuilder {
+    // With the server's feature `tls` the library asks for a provider, even where nothing is
+    // encrypted; an error means that there is one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+}
+
+/// A client of its own.
+pub(crate) fn http() -> reqwest::Client {
+    http_builder().build().unwrap()
+}
+
 /// A server with the stream `cam`, whose key is `key1`.
 pub(crate) struct Fixture {
     pub(crate) server: Server,
@@ -61,7 +74,7 @@ impl Fixture {
 
     pub(crate) async fn in_directory(directory: TempDir, more: &str) -> Self {
         let server = Server::start(&config(&directory, more)).await.unwrap();
-        let client = reqwest::Client::builder().no_gzip().build().unwrap();
+        let client = http_builder().no_gzip().build().unwrap();
         Self { server, directory, client }
     }
 

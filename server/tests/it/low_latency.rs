@@ -231,7 +231,8 @@ async fn an_upstream_that_has_parts_is_waited_for_through_us() {
         assert!(hint.starts_with(&upstream.url("/live/cam/0-1-")), "{hint}");
         let begin = Instant::now();
         let poll = format!("{path}?_HLS_msn={msn}&_HLS_part={part}&_HLS_skip=YES");
-        let (text, early) = tokio::join!(fixture.text(&poll), soon(reqwest::get(&hint)));
+        let (text, early) =
+            tokio::join!(fixture.text(&poll), soon(crate::harness::http().get(&hint).send()));
         waits.push(begin.elapsed());
         let next = parsed(&text);
         assert!(next_of(&next) > (msn, part), "{text}");

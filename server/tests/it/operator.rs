@@ -81,7 +81,8 @@ async fn dev_needs_nothing_and_the_demo_plays() {
     let server = Server::start(&config).await.unwrap();
     let base = format!("http://{}/live/demo", server.ports().listen);
     let text = until(|| async {
-        let response = reqwest::get(format!("{base}/index.m3u8")).await.unwrap();
+        let response =
+            crate::harness::http().get(format!("{base}/index.m3u8")).send().await.unwrap();
         let text = response.text().await.unwrap();
         (crate::harness::uris(&text).len() >= 3).then_some(text)
     })
@@ -90,10 +91,17 @@ async fn dev_needs_nothing_and_the_demo_plays() {
         text.matches("#EXT-X-PROGRAM-DATE-TIME:").count(),
         crate::harness::uris(&text).len()
     );
-    let segment = reqwest::get(format!("{base}/0-1-0.ts")).await.unwrap().bytes().await.unwrap();
+    let segment = crate::harness::http()
+        .get(format!("{base}/0-1-0.ts"))
+        .send()
+        .await
+        .unwrap()
+        .bytes()
+        .await
+        .unwrap();
     assert_eq!((segment[0], segment.len() % 188), (0x47, 0));
     let put =
-        reqwest::Client::new().put(format!("http://{}/publish/k/demo/a.ts", server.ports().listen));
+        crate::harness::http().put(format!("http://{}/publish/k/demo/a.ts", server.ports().listen));
     assert_eq!(put.body("x").send().await.unwrap().status(), 403);
     soon(server.stop()).await;
 }

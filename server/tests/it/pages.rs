@@ -64,7 +64,7 @@ async fn what_has_not_changed_is_not_sent_again() {
 #[tokio::test]
 async fn without_a_slash_links_still_work() {
     let fixture = Fixture::new().await;
-    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    let client = crate::harness::http_builder().redirect(reqwest::redirect::Policy::none());
     let client = client.build().unwrap();
     let response = client.get(fixture.url("/watch/cam?share=off&cap=2mbit")).send().await.unwrap();
     assert_eq!(response.status(), 308);
@@ -92,7 +92,7 @@ async fn the_source_names_the_playlist_to_begin_with() {
     // As a browser resolves it against the answer's own address.
     let base = reqwest::Url::parse(&fixture.url("/watch/cam/source")).unwrap();
     let url = base.join(&playlist).unwrap();
-    assert_eq!(reqwest::get(url).await.unwrap().text().await.unwrap(), master);
+    assert_eq!(crate::harness::http().get(url).send().await.unwrap().text().await.unwrap(), master);
     assert_eq!(fixture.get("/watch/none/source").await.status(), 404);
 }
 

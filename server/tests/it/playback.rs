@@ -120,7 +120,7 @@ async fn every_byte_written_is_counted_and_by_what_it_was() {
     .await;
     let ports = fixture.server.ports();
     let ingest = ports.ingest_listen.unwrap();
-    let client = reqwest::Client::new();
+    let client = crate::harness::http();
     let body = vec![7_u8; 300_000];
     for (name, body) in
         [("index0.ts", body.clone()), ("index.m3u8", crate::harness::playlist(0..=0).into())]

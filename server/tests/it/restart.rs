@@ -44,7 +44,7 @@ async fn spawn(directory: &Path) -> (Child, String) {
 }
 
 async fn put(base: &str, name: &str, body: impl Into<reqwest::Body>) {
-    let request = reqwest::Client::new().put(format!("{base}/publish/key1/cam/{name}"));
+    let request = crate::harness::http().put(format!("{base}/publish/key1/cam/{name}"));
     let response = soon(request.body(body).timeout(PATIENCE).send()).await.unwrap();
     assert!(response.status().is_success());
 }
@@ -58,7 +58,10 @@ async fn a_killed_server_comes_back_as_it_was() {
         put(&base, "index.m3u8", playlist(0..=seq)).await;
     }
     let get = |base: String| async move {
-        let response = soon(reqwest::get(format!("{base}/live/cam/index.m3u8"))).await.unwrap();
+        let response =
+            soon(crate::harness::http().get(format!("{base}/live/cam/index.m3u8")).send())
+                .await
+                .unwrap();
         response.text().await.unwrap()
     };
     let before = get(base).await;

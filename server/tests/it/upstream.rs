@@ -148,7 +148,7 @@ impl Fixture {
             directory.path().join("data").display()
         );
         let server = Server::start(&Config::from_toml(&text).unwrap()).await.unwrap();
-        let client = Client::builder().redirect(reqwest::redirect::Policy::none());
+        let client = crate::harness::http_builder().redirect(reqwest::redirect::Policy::none());
         let client = client.user_agent("viewer").build().unwrap();
         Self { server, origin, origin_address, client, _directory: directory }
     }

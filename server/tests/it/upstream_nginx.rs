@@ -84,7 +84,7 @@ async fn viewers_with_secure_links_share_what_ffmpeg_wrote() {
     ));
     let server = Server::start(&config.unwrap()).await.unwrap();
     let stream = format!("http://{}/live/tv", server.ports().listen);
-    let client = reqwest::Client::new();
+    let client = crate::harness::http();
     let get = |url: String| async { soon(client.get(url).send()).await.unwrap() };
 
     let good = [folder_of(4_000_000_000).await, folder_of(4_000_000_001).await];
