@@ -9,6 +9,7 @@ mod check;
 mod conformance;
 mod demo;
 mod dist;
+mod folder;
 mod fuzz;
 mod shell;
 mod suite;

@@ -19,6 +19,7 @@ mod streams;
 mod url;
 
 use crate::demo::Signals;
+use crate::folder::Folder;
 use crate::{shell, suite, web};
 use anyhow::{Context, Result, bail, ensure};
 use clients::Client;
@@ -113,13 +114,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         suite::provide(PLAYERS, args.no_install);
     }
     let programs = programs(args)?;
-    let folder = Folder::create(args.keep.as_deref())?;
+    let folder = Folder::create("conformance", args.keep.as_deref())?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::new()?;
         tokio::select! {
-            played = play(args, &selection, &programs, &folder.path) => played,
+            played = play(args, &selection, &programs, folder.path()) => played,
             () = signals.next() => bail!("interrupted"),
         }
     })
@@ -219,32 +220,4 @@ fn versions(clients: &[Client], browser: Option<&Browser>) -> Vec<(String, Strin
         versions.push(("Chromium".to_owned(), page("chromium")));
     }
     versions
-}
-
-/// The working folder.
-struct Folder {
-    path: PathBuf,
-    is_kept: bool,
-}
-
-impl Folder {
-    fn create(keep: Option<&Path>) -> Result<Self> {
-        let path = match keep {
-            Some(path) => std::path::absolute(path)?,
-            None => std::env::temp_dir().join(format!("shoal-conformance-{}", std::process::id())),
-        };
-        std::fs::create_dir_all(&path)
-            .with_context(|| format!("cannot make the folder {}", path.display()))?;
-        ensure!(path.read_dir()?.next().is_none(), "{} is not empty", path.display());
-        Ok(Self { path, is_kept: keep.is_some() })
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if !self.is_kept {
-            // Another process may still hold a log open; what stays is a temporary file.
-            let _ = std::fs::remove_dir_all(&self.path);
-        }
-    }
 }

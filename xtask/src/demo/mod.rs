@@ -33,9 +33,9 @@ mod timeline;
 mod title;
 mod viewer;
 
-use anyhow::{Context, Result, bail, ensure};
+use crate::folder::Folder;
+use anyhow::{Result, bail};
 use args::Args;
-use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -44,13 +44,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let args = &args.clone().settled();
     args.validate()?;
     let programs = build::programs(args)?;
-    let folder = Folder::create(args.keep.as_deref())?;
+    let folder = Folder::create("demo", args.keep.as_deref())?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::new()?;
         let stage = tokio::select! {
-            stage = stage::Stage::set_up(args, &programs, &folder.path) => stage?,
+            stage = stage::Stage::set_up(args, &programs, folder.path()) => stage?,
             () = signals.next() => bail!("interrupted"),
         };
         event::run(args, stage, signals).await
@@ -82,33 +82,4 @@ impl Signals {
 /// Locks; a poisoned lock means that another task panicked, and its data is still the best there is.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The demo's working folder.
-struct Folder {
-    path: PathBuf,
-    is_kept: bool,
-}
-
-impl Folder {
-    fn create(keep: Option<&Path>) -> Result<Self> {
-        let path = match keep {
-            Some(path) => std::path::absolute(path)?,
-            None => std::env::temp_dir().join(format!("shoal-demo-{}", std::process::id())),
-        };
-        std::fs::create_dir_all(&path)
-            .with_context(|| format!("cannot make the folder {}", path.display()))?;
-        // What an earlier demo left there would be taken for this one's.
-        ensure!(path.read_dir()?.next().is_none(), "{} is not empty", path.display());
-        Ok(Self { path, is_kept: keep.is_some() })
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if !self.is_kept {
-            // Another process may still hold a log open; what stays is a temporary file.
-            let _ = std::fs::remove_dir_all(&self.path);
-        }
-    }
 }
