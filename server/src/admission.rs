@@ -13,7 +13,7 @@ mod token;
 pub(crate) use hook::{Action, Question};
 pub(crate) use keys::{Keys, own_secret};
 pub(crate) use limits::{network, per_second};
-pub(crate) use token::{Bearer, TokenError};
+pub(crate) use token::{Bearer, Ticket, TokenError};
 
 use crate::config::{Config, Play, WebOrigin};
 use crate::http::{Client, Shown, ShownBy};
@@ -187,7 +187,7 @@ impl Admission {
         stream: &StreamName,
         client: &Client,
         (uri, headers): (&Uri, &HeaderMap),
-    ) -> Result<(Bearer, Vec<IceServer>), Refusal> {
+    ) -> Result<(Ticket, Vec<IceServer>), Refusal> {
         let origin = headers.get(header::ORIGIN).map(|value| value.to_str().unwrap_or("null"));
         let admitted =
             |origin: &str| origin.eq_ignore_ascii_case(&client.site) || self.admits_origin(origin);
@@ -197,9 +197,9 @@ impl Admission {
         }
         self.joins.attempt(client.address)?;
         let shown = client.shows(uri, headers).ok_or(TokenError::Missing)?;
-        let bearer = self.keys.check(&shown.token, stream, client.address)?;
-        self.joins.join(bearer)?;
-        Ok((bearer, self.ice.servers(client.host(), bearer)))
+        let ticket = self.keys.check(&shown.token, stream, client.address)?;
+        self.joins.join(ticket.bearer)?;
+        Ok((ticket, self.ice.servers(client.host(), ticket.bearer)))
     }
 
     /// Whether playback of the server's own streams needs a token: no cache may then answer.

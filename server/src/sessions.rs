@@ -20,7 +20,7 @@ pub(crate) use session::serve;
 pub(crate) use swarm::{SwarmStatus, ViewerStatus};
 pub(crate) use trace::TraceReport;
 
-use crate::admission::Bearer;
+use crate::admission::{Bearer, Ticket};
 use crate::config::{Config, HoldoutConfig, TrackerConfig};
 use crate::metrics::Metrics;
 use crate::origin::Origin;
@@ -58,7 +58,7 @@ pub(crate) struct SessionEntry {
 pub(crate) struct Guest {
     /// The stream that they may join.
     pub(crate) stream: StreamName,
-    pub(crate) bearer: Bearer,
+    pub(crate) ticket: Ticket,
     pub(crate) address: IpAddr,
     /// The ICE servers that it is given.
     pub(crate) ice: Vec<IceServer>,

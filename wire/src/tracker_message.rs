@@ -381,7 +381,7 @@ pub enum RefuseCode {
     UnknownStream,
     /// A message that does not parse, or out of turn.
     BadMessage,
-    /// A limit was passed.
+    /// A limit was passed, or the time of the token.
     Limit,
     /// An operator sent the viewer away.
     Removed,

@@ -5,7 +5,7 @@
 //! set cannot be read, the keys of the last time go on to count.
 
 use super::crypto;
-use super::token::{Bearer, Claims, Streams, TOKEN_BYTES_MAX, TokenError, read};
+use super::token::{Bearer, Claims, Streams, TOKEN_BYTES_MAX, Ticket, TokenError, read};
 use crate::config::{AuthConfig, Jwks, OptionalSecret};
 use crate::net::client;
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet};
@@ -89,7 +89,7 @@ impl Keys {
         token: &str,
         stream: &StreamName,
         address: IpAddr,
-    ) -> Result<Bearer, TokenError> {
+    ) -> Result<Ticket, TokenError> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::Invalid("it is too long"));
         }
@@ -102,13 +102,14 @@ impl Keys {
         for key in matching {
             if let Some(claims) = read(token, key.algorithm, &key.key)? {
                 claims.check(stream, address)?;
-                return Ok(Bearer::new("operator", &claims.sub));
+                let bearer = Bearer::new("operator", &claims.sub);
+                return Ok(Ticket { bearer, expires: claims.expires() });
             }
         }
         match read(token, Algorithm::HS256, &self.own)? {
             Some(claims) => {
                 claims.check(stream, address)?;
-                Ok(Bearer::new("own", &claims.sub))
+                Ok(Ticket { bearer: Bearer::new("own", &claims.sub), expires: claims.expires() })
             }
             None => Err(TokenError::Invalid("no key of this server signed it")),
         }

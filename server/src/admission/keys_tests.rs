@@ -30,6 +30,10 @@ fn soon() -> u64 {
 }
 
 fn check(keys: &Keys, token: &str) -> Result<Bearer, TokenError> {
+    ticket(keys, token).map(|ticket| ticket.bearer)
+}
+
+fn ticket(keys: &Keys, token: &str) -> Result<Ticket, TokenError> {
     keys.check(token, &"cam".parse().unwrap(), [192, 0, 2, 1].into())
 }
 
@@ -64,6 +68,22 @@ fn claims_are_held_to() {
     ] {
         let error = check(&keys, &hs256(&claims, SECRET)).unwrap_err();
         assert!(matches!(error, TokenError::Invalid(_)), "{claims}: {error}");
+    }
+}
+
+#[test]
+fn a_ticket_ends_when_its_token_is_refused() {
+    let keys = keys(&format!("auth.secret = '{SECRET}'"));
+    for (exp, least, most) in [
+        (soon(), 89, 91),
+        // Clocks may be half a minute apart.
+        (get_current_timestamp() - 20, 9, 11),
+        (u64::MAX, 364 * 24 * 3600, 365 * 24 * 3600),
+    ] {
+        let claims = json!({"sub": "a", "exp": exp, "stream": "cam"});
+        let expires = ticket(&keys, &hs256(&claims, SECRET)).unwrap().expires;
+        let left = expires.duration_since(tokio::time::Instant::now()).as_secs();
+        assert!((least..=most).contains(&left), "{exp}: {left}");
     }
 }
 

@@ -5,16 +5,20 @@
 
 use axum::http::StatusCode;
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, get_current_timestamp};
 use serde::{Deserialize, Serialize};
 use shoal_wire::StreamName;
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Most bytes of a token; ours have 120, those with keys and addresses 400.
 pub(super) const TOKEN_BYTES_MAX: usize = 4096;
 /// How far clocks may be apart.
 const LEEWAY_S: u64 = 30;
+/// A token that lasts longer is looked at again after that: a year.
+const LASTS_S_MAX: u64 = 365 * 24 * 3600;
 /// Who a token is for, where it says (RFC 7519, 4.1.3).
 const AUDIENCE: &str = "shoal";
 
@@ -75,6 +79,14 @@ impl fmt::Display for Bearer {
     }
 }
 
+/// A token that holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    pub(crate) bearer: Bearer,
+    /// From when on it holds no longer.
+    pub(crate) expires: Instant,
+}
+
 /// What a token says.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Claims {
@@ -109,6 +121,13 @@ impl Streams {
 }
 
 impl Claims {
+    /// The instant from which on [`read`] refuses them.
+    pub(super) fn expires(&self) -> Instant {
+        let end = self.exp.saturating_add(LEEWAY_S + 1);
+        let left = end.saturating_sub(get_current_timestamp());
+        Instant::now() + Duration::from_secs(left.min(LASTS_S_MAX))
+    }
+
     /// Whether they hold for a viewer of `stream` at `address`.
     pub(super) fn check(&self, stream: &StreamName, address: IpAddr) -> Result<(), TokenError> {
         if self.sub.is_empty() {

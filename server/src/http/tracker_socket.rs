@@ -29,13 +29,13 @@ pub(super) async fn upgrade(
     };
     let account = shared.meters.stream(&name);
     meter.counts_for(account.map_or(Account::None, StreamMeter::account));
-    let (bearer, ice) = match shared.admission.join(&name, &client, (&uri, &headers)) {
+    let (ticket, ice) = match shared.admission.join(&name, &client, (&uri, &headers)) {
         Ok(joined) => joined,
         Err(refusal) => return refusal.respond(&shared.metrics),
     };
     upgrade.then(CLIENT_MESSAGE_BYTES_MAX, move |socket| async move {
         meter.becomes_control();
-        let guest = Guest { stream: name, bearer, address: client.address, ice };
+        let guest = Guest { stream: name, ticket, address: client.address, ice };
         sessions::serve(socket, shared.sessions, guest).await;
     })
 }

@@ -10,6 +10,7 @@ use super::links::Kind;
 use super::outbox::{Inbox, Outbox};
 use super::oversight::origin_of;
 use super::{Command, Guest, Joining, Refused, SessionEntry};
+use crate::admission::{Refusal, TokenError};
 use crate::net::{Broken, WebSocket};
 use axum::extract::ws::{Message, Utf8Bytes};
 use shoal_tracker::{Mapping, Place, Profile};
@@ -90,7 +91,8 @@ async fn run(socket: &mut WebSocket, entry: &SessionEntry, guest: &Guest) -> Res
     let budget = Budget::new(entry.config.messages_per_second_max.0 as f64);
     let reports =
         Budget::new(REPORTS_PER_INTERVAL / entry.config.report_interval_ms.0.as_secs_f64());
-    let mut session = Session { entry, stream, peer, inbox, budget, reports };
+    let expires = guest.ticket.expires;
+    let mut session = Session { entry, stream, peer, expires, inbox, budget, reports };
     let ended = session.exchange(socket).await;
     let Session { stream, .. } = session;
     // Fails only when the hub has gone, and then it knows.
@@ -134,7 +136,7 @@ fn joining(
         mapping: Mapping::Unknown,
     };
     let kind = Kind::of(&agent, offers);
-    let (bearer, ice) = (guest.bearer, guest.ice.clone());
+    let (bearer, ice) = (guest.ticket.bearer, guest.ice.clone());
     let origin = 0;
     Ok(Joining { stream, bearer, ice, profile, offers, kind, origin, resume, outbox, reply })
 }
@@ -143,6 +145,8 @@ struct Session<'a> {
     entry: &'a SessionEntry,
     stream: StreamName,
     peer: PeerId,
+    /// When its token no longer holds.
+    expires: Instant,
     inbox: Inbox,
     budget: Budget,
     reports: Budget,
@@ -183,7 +187,10 @@ impl Session<'_> {
                         return Ok(());
                     }
                 }
-                () = tokio::time::sleep_until(ping_at) => {
+                () = tokio::time::sleep_until(ping_at.min(self.expires)) => {
+                    if Instant::now() >= self.expires {
+                        return Err(self.expired());
+                    }
                     pings += 1;
                     let ping = socket.send(Message::Ping(bytes::Bytes::new()));
                     let pinged = Box::pin(timeout(WRITE_TIMEOUT, ping)).await;
@@ -193,6 +200,13 @@ impl Session<'_> {
                 }
             }
         }
+    }
+
+    /// Counted and said as it is to who would join with such a token.
+    fn expired(&self) -> Refused {
+        let refusal = Refusal::from(TokenError::Expired);
+        self.entry.metrics.refused.with_label_values(&[refusal.reason]).inc();
+        Refused { code: RefuseCode::Limit, message: refusal.message }
     }
 
     /// Whether the session goes on.

@@ -1,10 +1,11 @@
 //! Who is let in: tokens where viewers show them, and what happens to those of others.
 
-use crate::harness::{Fixture, SECRET, claims, sign, unix_s, uris};
+use crate::harness::{Fixture, SECRET, claims, sign, unix_s, until, uris};
 use crate::tracker::Viewer;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use shoal_wire::PROTOCOL;
+use shoal_wire::tracker_message::RefuseCode;
 
 const GUARDED: &str = "auth.play = 'token'";
 
@@ -62,6 +63,29 @@ async fn no_stolen_expired_or_foreign_token_joins() {
         assert_eq!(refused(&fixture, reason).await, before + 1.0, "{reason}");
     }
     join(&fixture, &format!("/live/cam/tracker?token={}", token("cam"))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_token() {
+    let fixture = Fixture::new().await;
+    // It holds for half a minute more, as clocks may be apart.
+    let mut ending = claims("cam", "viewer");
+    ending["exp"] = json!(unix_s() - 28);
+    let path = |claims| format!("/live/cam/tracker?token={}", sign(claims, SECRET));
+    let url = format!("ws://{}{}", fixture.address(), path(&ending));
+    let mut viewer = Viewer::connect_to(&url).await.unwrap();
+    viewer.says_hello("cam", PROTOCOL).await;
+    let viewers = async |count: f64| {
+        let there = || async { fixture.metric("shoal_peers{stream=\"cam\"}").await };
+        until(|| async { (there().await == count).then_some(()) }).await;
+    };
+    viewers(1.0).await;
+    viewer.is_refused(RefuseCode::Limit, "expired").await;
+    assert_eq!(refused(&fixture, "token_expired").await, 1.0);
+    viewers(0.0).await;
+    let (status, _) = join(&fixture, &path(&ending)).await.unwrap_err();
+    assert_eq!(status, 401);
+    join(&fixture, &path(&claims("cam", "viewer"))).await.unwrap();
 }
 
 #[tokio::test]
