@@ -93,8 +93,8 @@ impl Dashboard {
         for number in 0_u64.. {
             interval.tick().await;
             let at = unix_ms();
-            let swarms = sources.sessions.status().await;
-            let sample = sample::take(&sources, &swarms, at);
+            let status = sources.sessions.status().await;
+            let sample = sample::take(&sources, &status, at);
             sample.export(&sources.metrics);
             for stream in &sample.streams {
                 self.history().add(&stream.stream, stream.row);

@@ -53,6 +53,14 @@ pub(crate) struct SessionEntry {
     open: TaskTracker,
 }
 
+/// How all swarms do.
+#[derive(Debug, Default)]
+pub(crate) struct HubStatus {
+    /// The operator's switch for all streams.
+    pub(crate) peers_enabled: bool,
+    pub(crate) swarms: Vec<SwarmStatus>,
+}
+
 /// Who was let in.
 #[derive(Clone, Debug)]
 pub(crate) struct Guest {
@@ -73,7 +81,7 @@ enum Command {
     /// A session ended.
     Leave { stream: StreamName, peer: PeerId },
     /// The operator asks.
-    Status { reply: oneshot::Sender<Vec<SwarmStatus>> },
+    Status { reply: oneshot::Sender<HubStatus> },
     /// The operator looks at the trees of every stream's largest rendition.
     Forests { reply: oneshot::Sender<Vec<(StreamName, Forest)>> },
     /// The operator switches a stream's peers off, or on again; the answer is whether it exists.
@@ -131,10 +139,10 @@ impl SessionEntry {
     }
 
     /// How the swarms do; empty while the server stops.
-    pub(crate) async fn status(&self) -> Vec<SwarmStatus> {
+    pub(crate) async fn status(&self) -> HubStatus {
         let (reply, answer) = oneshot::channel();
         if self.hub.send(Command::Status { reply }).await.is_err() {
-            return Vec::new();
+            return HubStatus::default();
         }
         answer.await.unwrap_or_default()
     }

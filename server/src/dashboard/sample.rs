@@ -7,7 +7,7 @@ use super::{Sources, json};
 use crate::metrics::{Egress, Metrics};
 use crate::origin::Stream;
 use crate::process;
-use crate::sessions::{Links, SwarmStatus};
+use crate::sessions::{HubStatus, Links, SwarmStatus};
 use bytes::Bytes;
 use serde::Serialize;
 use shoal_tracker::Forest;
@@ -55,6 +55,8 @@ pub(super) struct Sample {
     cpu_seconds: f64,
     egress: Egress,
     connections: usize,
+    /// The operator's switch for all streams.
+    peers_enabled: bool,
     pub(super) streams: Vec<StreamSample>,
 }
 
@@ -75,7 +77,10 @@ impl Sample {
 pub(super) struct StreamSample {
     pub(super) stream: String,
     epoch: u32,
+    /// Whether viewers may use peers.
     peers_enabled: bool,
+    /// The stream's own switch.
+    peers_switched_on: bool,
     /// As [`COLUMNS`] names them.
     pub(super) row: Row,
     links: Links,
@@ -97,11 +102,11 @@ struct RenditionSample {
 }
 
 /// Looks at everything but the trees.
-pub(super) fn take(sources: &Sources, swarms: &[SwarmStatus], unix_ms: u64) -> Sample {
+pub(super) fn take(sources: &Sources, hub: &HubStatus, unix_ms: u64) -> Sample {
     let usage = process::usage();
     let public = &sources.meters.public;
     let streams = sources.origin.streams().map(|stream| {
-        let swarm = swarms.iter().find(|swarm| swarm.stream == stream.name);
+        let swarm = hub.swarms.iter().find(|swarm| swarm.stream == stream.name);
         let meter = sources.meters.stream(&stream.name);
         let (sent, media) = meter.map_or((0, 0), |meter| (meter.sent_bytes(), meter.media_bytes()));
         let swarm = swarm.cloned().unwrap_or_default();
@@ -120,6 +125,7 @@ pub(super) fn take(sources: &Sources, swarms: &[SwarmStatus], unix_ms: u64) -> S
         cpu_seconds: usage.cpu.as_secs_f64(),
         egress: Egress::of(public),
         connections: public.connections.load(std::sync::atomic::Ordering::Relaxed),
+        peers_enabled: hub.peers_enabled,
         streams: streams.collect(),
     }
 }
@@ -149,6 +155,7 @@ fn of_stream(
         stream: stream.name.to_string(),
         epoch: view.epoch,
         peers_enabled: swarm.peers_enabled,
+        peers_switched_on: swarm.switched_on,
         row: [
             unix_ms,
             swarm.viewers as u64,

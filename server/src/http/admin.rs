@@ -54,6 +54,8 @@ struct Status {
     cpu_seconds: f64,
     egress: Egress,
     mirror_bytes: u64,
+    /// The operator's switch for all streams.
+    peers_enabled: bool,
     streams: Vec<StreamStatus>,
 }
 
@@ -68,7 +70,10 @@ pub(super) struct StreamStatus {
     links_failed: u64,
     links: Links,
     bans: u64,
+    /// Whether viewers may use peers.
     peers_enabled: bool,
+    /// This stream's own switch: that of all streams may be off.
+    peers_switched_on: bool,
     /// Written to sockets of the public listener for this stream: media, playlists, tracker, heads.
     egress_bytes: u64,
     plan_changes: u64,
@@ -103,6 +108,7 @@ struct ObjectStatus {
 /// `GET /status`.
 pub(super) async fn status(State(shared): State<Shared>) -> Response {
     let usage = process::usage();
+    let hub = shared.sessions.status().await;
     let status = Status {
         version: env!("CARGO_PKG_VERSION"),
         uptime_s: shared.metrics.uptime_s(),
@@ -110,14 +116,18 @@ pub(super) async fn status(State(shared): State<Shared>) -> Response {
         cpu_seconds: usage.cpu.as_secs_f64(),
         egress: Egress::of(&shared.meters.public),
         mirror_bytes: ListenerMeter::read(&shared.meters.mirror.sent_bytes),
-        streams: streams(&shared).await,
+        peers_enabled: hub.peers_enabled,
+        streams: of_swarms(&shared, &hub.swarms),
     };
     Json(status).into_response()
 }
 
 /// How all streams do.
 pub(super) async fn streams(shared: &Shared) -> Vec<StreamStatus> {
-    let swarms = shared.sessions.status().await;
+    of_swarms(shared, &shared.sessions.status().await.swarms)
+}
+
+fn of_swarms(shared: &Shared, swarms: &[SwarmStatus]) -> Vec<StreamStatus> {
     let streams = shared.origin.streams().map(|stream| {
         let swarm = swarms.iter().find(|swarm| swarm.stream == stream.name);
         stream_status(stream, swarm.cloned().unwrap_or_default(), &shared.meters)
@@ -154,6 +164,7 @@ fn stream_status(stream: &Stream, swarm: SwarmStatus, meters: &Meters) -> Stream
         links: swarm.links,
         bans: swarm.bans,
         peers_enabled: swarm.peers_enabled,
+        peers_switched_on: swarm.switched_on,
         egress_bytes,
         plan_changes: swarm.plan_changes,
         objects: objects.collect(),

@@ -8,7 +8,7 @@ use super::oversight::Bans;
 use super::quality::Group;
 use super::swarm::{Members, Newcomer, SwarmStatus};
 use super::trace::Trace;
-use super::{Command, HubInbox, Joining, Refused, SessionEntry};
+use super::{Command, HubInbox, HubStatus, Joining, Refused, SessionEntry};
 use crate::admission::Bearer;
 use crate::origin::News;
 use axum::extract::ws::Utf8Bytes;
@@ -56,8 +56,6 @@ pub(super) struct Swarm {
     pub(super) trace: Option<Trace>,
     /// When the groups were last compared.
     pub(super) judged: tokio::time::Instant,
-    /// The switch for this stream.
-    pub(super) switched_on: bool,
     /// The digest that was sent last, ready to be sent again.
     digest: Option<(ObjectId, Utf8Bytes)>,
 }
@@ -75,7 +73,6 @@ impl Hub {
             status: SwarmStatus::new(name.clone()),
             trace: None,
             judged: tokio::time::Instant::now(),
-            switched_on: true,
             digest: None,
         };
         let names = entry.origin.streams().map(|stream| stream.name.clone());
@@ -141,13 +138,15 @@ impl Hub {
             Command::Message { stream, peer, message } => self.message(&stream, peer, message),
             Command::Leave { stream, peer } => self.leave(&stream, peer),
             Command::Status { reply } => {
-                let status = self.swarms.values().map(|swarm| SwarmStatus {
+                let swarms = self.swarms.values().map(|swarm| SwarmStatus {
                     viewers: swarm.members.len(),
                     supplies: swarm.tracker.supplies().collect(),
                     ..swarm.status.clone()
                 });
                 // Nobody waits for it any more: so be it.
-                let _ = reply.send(status.collect());
+                let status =
+                    HubStatus { peers_enabled: self.peers_enabled, swarms: swarms.collect() };
+                let _ = reply.send(status);
             }
             Command::Forests { reply } => {
                 let forests = self.swarms.iter();
@@ -172,10 +171,10 @@ impl Hub {
     /// Whether there is such a stream.
     pub(super) fn switch_peers(&mut self, stream: &StreamName, enabled: bool) -> bool {
         let Some(swarm) = self.swarms.get_mut(stream) else { return false };
-        if swarm.switched_on != enabled {
+        if swarm.status.switched_on != enabled {
             tracing::info!(%stream, enabled, "peers are switched");
         }
-        swarm.switched_on = enabled;
+        swarm.status.switched_on = enabled;
         self.apply_switches(stream);
         true
     }
@@ -183,7 +182,7 @@ impl Hub {
     /// The tracker makes of it what goes to those who are here.
     fn apply_switches(&mut self, stream: &StreamName) {
         let Some(swarm) = self.swarms.get_mut(stream) else { return };
-        let enabled = self.peers_enabled && swarm.switched_on;
+        let enabled = self.peers_enabled && swarm.status.switched_on;
         if swarm.status.peers_enabled == enabled {
             return;
         }

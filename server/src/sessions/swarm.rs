@@ -28,8 +28,10 @@ pub(crate) struct SwarmStatus {
     pub(crate) links: Links,
     pub(crate) plan_changes: u64,
     pub(crate) bans: u64,
-    /// The operator's switch.
+    /// Whether its viewers may use peers.
     pub(crate) peers_enabled: bool,
+    /// Its own switch: that of all streams may be off.
+    pub(crate) switched_on: bool,
     /// What each rendition needs and has; filled in when asked for.
     pub(crate) supplies: Vec<Supply>,
 }
@@ -50,6 +52,7 @@ impl SwarmStatus {
             plan_changes: 0,
             bans: 0,
             peers_enabled: true,
+            switched_on: true,
             supplies: Vec::new(),
         }
     }

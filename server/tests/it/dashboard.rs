@@ -132,6 +132,29 @@ async fn peers_off_reaches_those_who_watch_and_those_to_come() {
 }
 
 #[tokio::test]
+async fn the_page_is_told_which_of_the_two_switches_is_off() {
+    let fixture = Fixture::new().await;
+    let mut events = Events::open(&fixture).await;
+    let admin = fixture.server.ports().admin_listen.unwrap();
+    for enabled in [false, true] {
+        let all = crate::harness::http().post(format!("http://{admin}/api/v1/peers"));
+        let all = all.header(JSON.0, JSON.1).body(format!("{{\"enabled\": {enabled}}}"));
+        assert_eq!(fixture.send(all).await.status(), 200);
+        let is_told = |sample: &Value| sample["peers_enabled"] == enabled;
+        let sample = soon(events.until("sample", is_told)).await;
+        for told in [sample, fixture.status().await] {
+            assert_eq!(told["peers_enabled"], enabled);
+            assert_eq!(told["streams"][0]["peers_enabled"], enabled);
+            assert_eq!(told["streams"][0]["peers_switched_on"], true);
+        }
+    }
+    assert_eq!(switch(&fixture, "cam", &[JSON], "{\"enabled\": false}").await, 200);
+    let status = fixture.status().await;
+    assert_eq!(status["peers_enabled"], true);
+    assert_eq!(status["streams"][0]["peers_switched_on"], false);
+}
+
+#[tokio::test]
 async fn the_switch_is_not_for_other_sites() {
     let fixture = Fixture::new().await;
     let off = "{\"enabled\": false}";

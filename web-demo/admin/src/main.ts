@@ -17,7 +17,8 @@ import { Switch } from "./switch.js";
 const history = new History();
 const plots = new Plots();
 const trees = new Trees();
-const peers = new Switch();
+const peers = new Switch("switch");
+const allPeers = new Switch("switch-all");
 let sample: Sample | null = null;
 let forests: Record<string, Forest> = {};
 
@@ -62,10 +63,19 @@ function show(): void {
   plots.show(series);
   trees.show(forests[stream.stream]);
   peers.show({
-    stream: stream.stream,
-    enabled: stream.peers_enabled,
+    name: stream.stream,
+    path: `streams/${encodeURIComponent(stream.stream)}/peers`,
+    enabled: stream.peers_switched_on,
     viewers: history.value(stream.row, "viewers"),
     withoutPeers: rate(series.withoutPeersBps.at(-1) ?? null),
+  });
+  const viewers = sample.streams.map((it) => history.value(it.row, "viewers"));
+  allPeers.show({
+    name: "all streams",
+    path: "peers",
+    enabled: sample.peers_enabled,
+    viewers: viewers.reduce((sum, count) => sum + count, 0),
+    withoutPeers: rate(history.withoutPeersBps()),
   });
 }
 

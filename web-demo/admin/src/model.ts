@@ -25,7 +25,10 @@ export interface Rendition {
 export interface StreamSample {
   stream: string;
   epoch: number;
+  /** Whether viewers may use peers: both switches are on. */
   peers_enabled: boolean;
+  /** The stream's own switch. */
+  peers_switched_on: boolean;
   row: Row;
   links: Record<"browser_browser" | "browser_native" | "native_native" | "other", Outcomes>;
   plan_changes: number;
@@ -42,6 +45,8 @@ export interface Sample {
   cpu_seconds: number;
   egress: Record<string, number>;
   connections: number;
+  /** The switch for all streams. */
+  peers_enabled: boolean;
   streams: StreamSample[];
 }
 
@@ -141,28 +146,41 @@ export class History {
     return time > 0 && grown >= 0 ? grown / time : null;
   }
 
+  /** What players without Shoal took per ms. */
+  #plain(rows: Row[], i: number, ms: number): number | null {
+    const media = this.#perMs(rows, i, "media_bytes", ms);
+    const reported = this.#perMs(rows, i, "from_origin_bytes", ms);
+    if (media === null || reported === null) {
+      return null;
+    }
+    const delivered = this.#perMs(rows, i, "delivered_bytes", ms) ?? 0;
+    const other = Math.max(0, media - reported);
+    // A little is only what viewers have not reported yet.
+    return other > PLAIN_MIN * (delivered + other) ? other : 0;
+  }
+
+  /** What the origin would send per ms if nobody had peers. */
+  #without(rows: Row[], i: number, ms: number): number | null {
+    const delivered = this.#perMs(rows, i, "delivered_bytes", ms);
+    const other = this.#plain(rows, i, ms);
+    return delivered === null || other === null ? null : delivered + other;
+  }
+
+  /** What the origin would send now for all streams if nobody had peers; null if none can tell. */
+  withoutPeersBps(): number | null {
+    const each = [...this.#rows.values()].map((rows) => this.#without(rows, rows.length - 1, RATE_MS));
+    const known = each.filter((perMs) => perMs !== null);
+    return known.length > 0 ? known.reduce((sum, perMs) => sum + perMs, 0) * 8_000 : null;
+  }
+
   /** All that is plotted. */
   series(stream: string): Series {
     const rows = this.rows(stream);
     const column = (name: string, scale = 1) => rows.map((row) => this.value(row, name) * scale);
     const bps = (name: string) =>
       rows.map((_, i) => times(this.#perMs(rows, i, name, RATE_MS), 8_000));
-    const plain = (i: number, ms: number) => {
-      const media = this.#perMs(rows, i, "media_bytes", ms);
-      const reported = this.#perMs(rows, i, "from_origin_bytes", ms);
-      if (media === null || reported === null) {
-        return null;
-      }
-      const delivered = this.#perMs(rows, i, "delivered_bytes", ms) ?? 0;
-      const other = Math.max(0, media - reported);
-      // A little is only what viewers have not reported yet.
-      return other > PLAIN_MIN * (delivered + other) ? other : 0;
-    };
-    const without = (i: number, ms: number) => {
-      const delivered = this.#perMs(rows, i, "delivered_bytes", ms);
-      const other = plain(i, ms);
-      return delivered === null || other === null ? null : delivered + other;
-    };
+    const plain = (i: number, ms: number) => this.#plain(rows, i, ms);
+    const without = (i: number, ms: number) => this.#without(rows, i, ms);
     const offload = rows.map((_, i) => {
       const sent = this.#perMs(rows, i, "egress_bytes", OFFLOAD_MS);
       const would = without(i, OFFLOAD_MS);

@@ -97,6 +97,15 @@ export class Stage {
     return viewer.open(site ?? (await this.site()), query);
   }
 
+  /** Any other page, such as the operator's. */
+  async page(url) {
+    this.#browser ??= await this.launch();
+    const page = await (await this.#browser.newContext()).newPage();
+    page.setDefaultTimeout(STEP_MS);
+    await page.goto(url);
+    return page;
+  }
+
   /** How things stand, for a failure's message; screenshots go to `pictures`. */
   async describe(pictures, scenario) {
     const lines = [];

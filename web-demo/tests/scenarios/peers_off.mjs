@@ -1,5 +1,6 @@
 /**
  * The operator switches peers off: pages go on over plain HTTP within two seconds; and on again.
+ * First those of the stream, then those of all streams, on the operator's page.
  */
 
 const WITHIN_MS = 2_000;
@@ -42,7 +43,29 @@ export default async function peersOff(stage) {
     ({ stats }) => stats.totals.fromPeersBytes > from + 100_000,
     30_000,
   );
-  await each("what the viewer chose is in force", ({ stats }) => stats.shareReason === "chosen");
+  const isOn = ({ stats }) => stats.shareReason === "chosen";
+  await each("what the viewer chose is in force", isOn);
+
+  const operator = await stage.page(`http://${server.admin}/admin/`);
+  const shows = (id, on) => operator.locator(`#${id}[aria-checked="${on}"]:enabled`).waitFor();
+  const press = (selector) => operator.locator(selector).click();
+  await shows("switch-all", true);
+  await press("#switch-all");
+  const asked = await operator.locator("#confirm-title").textContent();
+  const cost = await operator.locator("#confirm-text").textContent();
+  if (asked !== "Turn peers off for all streams?" || !cost.startsWith("2 viewers")) {
+    throw new Error(`the page asks: ${asked} ${cost}`);
+  }
+  await press("#confirm button[value=cancel]");
+  await press("#switch-all");
+  await press("#confirm-go");
+  await each("peers of all streams are off", isOff, WITHIN_MS);
+  await shows("switch-all", false);
+  await shows("switch", true);
+  await operator.locator("#streams .off").waitFor();
+  await press("#switch-all");
+  await each("peers of all streams are on again", isOn);
+  await shows("switch-all", true);
   for (const page of pages) {
     await page.neverStalled();
   }

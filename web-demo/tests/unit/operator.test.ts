@@ -63,6 +63,17 @@ test("players without Shoal are what would be sent anyway", () => {
   near(series.bound.at(-1), 0.375);
 });
 
+test("what all streams would need is what each would, where that is known", () => {
+  const made = history({ media_bytes: 250, delivered_bytes: 1000, from_origin_bytes: 250 });
+  near(made.withoutPeersBps(), 8000);
+  const row = (s: number) => COLUMNS.map((name) => ({ unix_ms: s * 1000, delivered_bytes: s * 500 })[name] ?? 0);
+  made.add("dog", row(1));
+  near(made.withoutPeersBps(), 8000);
+  made.add("dog", row(2));
+  near(made.withoutPeersBps(), 12000);
+  assert.equal(new History().withoutPeersBps(), null);
+});
+
 test("a server that began anew gives no rate, and old rows are no news", () => {
   const made = history({ delivered_bytes: 1000 });
   const row = made.rows("cam").at(-1) ?? [];
