@@ -101,6 +101,7 @@ impl QualityMetrics {
 pub(crate) struct RoomMetrics {
     pub(crate) resource_index: GaugeVec,
     pub(crate) offload_bound: GaugeVec,
+    pub(crate) peer_mappings: IntGaugeVec,
     pub(crate) peers_max: Gauge,
     pub(crate) connections_max: Gauge,
 }
@@ -117,6 +118,11 @@ impl RoomMetrics {
                 "shoal_offload_bound",
                 "The offload that a stream's viewers make possible: one copy, or their upload.",
                 &["stream"],
+            ),
+            peer_mappings: make.int_gauges(
+                "shoal_peer_mappings",
+                "Viewers with a tracker session, by what address translation does to them.",
+                &["stream", "mapping"],
             ),
             peers_max: make.gauge("shoal_peers_max", "Most viewers that are let in."),
             connections_max: make

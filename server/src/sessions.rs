@@ -6,6 +6,7 @@
 mod hub;
 mod introductions;
 mod links;
+mod mappings;
 mod outbox;
 mod oversight;
 mod quality;
@@ -16,6 +17,7 @@ mod waiting;
 
 pub(crate) use hub::Hub;
 pub(crate) use links::Links;
+pub(crate) use mappings::Mappings;
 pub(crate) use session::serve;
 pub(crate) use swarm::{SwarmStatus, ViewerStatus};
 pub(crate) use trace::TraceReport;

@@ -57,6 +57,7 @@ impl Tracker {
             }
             Input::Unwatch { peer, rendition } => self.unwatch(peer, rendition),
             Input::Share { peer, share, upload_cap } => self.share(peer, share, upload_cap),
+            Input::Mapping { peer, mapping } => self.map(peer, mapping),
             Input::Link { peer, other, state, rtt } => self.link(peer, other, state, rtt),
             Input::Lost { peer, rendition, substream, parent, reason } => {
                 self.lost(peer, rendition, substream, parent, reason);

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 use core::time::Duration;
+pub use shoal_wire::tracker_message::Mapping;
 use shoal_wire::tracker_message::{Edge, LinkState, LostReason, MsnRun, Report};
 use shoal_wire::{BitRate, ByteSize, Epoch, ObjectId, PeerId, RenditionId, ShareMode, Substream};
 
@@ -16,21 +17,8 @@ pub struct Profile {
     pub links_max: u16,
     /// Where it is, as far as the server can see.
     pub place: Place,
-    /// How its address is translated, as far as the server can see.
+    /// How its address is translated, if that is known before [`Input::Mapping`] says so.
     pub mapping: Mapping,
-}
-
-/// Whether a peer has one public address for all others (RFC 4787, 4.1), as two STUN servers show
-/// (RFC 5780). Whom it lets in shows only when links open, or do not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mapping {
-    /// Nobody has looked.
-    #[default]
-    Unknown,
-    /// One for all.
-    Stable,
-    /// Another for each: two such peers never connect, and one such with some of the others only.
-    Symmetric,
 }
 
 /// Where a peer is. Equal values mean near; zero means unknown and is near to nothing.
@@ -118,6 +106,13 @@ pub enum Input {
         share: ShareMode,
         /// Its cap on upload.
         upload_cap: Option<BitRate>,
+    },
+    /// A viewer has found out how its address is translated.
+    Mapping {
+        /// Which peer.
+        peer: PeerId,
+        /// How.
+        mapping: Mapping,
     },
     /// News of a link, told by one of its ends.
     Link {

@@ -61,6 +61,8 @@ pub(crate) enum Down {
     Closed,
     /// One end broke the rules.
     Separated,
+    /// It was not waited for: their mappings let the two not meet.
+    Barred,
 }
 
 /// Links that a peer keeps free of children, so that its own parents can be replaced.
@@ -126,7 +128,7 @@ impl Core {
         if below.link(parent).is_some() {
             return true;
         }
-        let barred = below.is_barred_from(above) || above.is_barred_from(below);
+        let barred = self.is_barred(child, parent);
         if barred || below.is_hopeless(self.now) || above.is_hopeless(self.now) {
             return false;
         }
@@ -134,6 +136,12 @@ impl Core {
             && !above.has_failed_with(below.id, self.now)
             && below.room(|link| self.is_idle(link)) >= 1
             && self.has_room_for_child(parent)
+    }
+
+    /// Whether the mappings of two peers let them not meet, as far as is known.
+    pub(crate) fn is_barred(&self, a: PeerIx, b: PeerIx) -> bool {
+        let (a, b) = (self.peers.peer(a), self.peers.peer(b));
+        a.is_barred_from(b) || b.is_barred_from(a)
     }
 
     /// Links that a peer could still add or have in place of idle ones.
@@ -261,7 +269,7 @@ impl Core {
     pub(crate) fn note_down(&mut self, a: PeerIx, b: PeerIx, down: Down) {
         let memory = match down {
             Down::Closed => self.config.closed_pair_memory,
-            Down::Failed | Down::Separated => self.config.failed_pair_memory,
+            Down::Failed | Down::Separated | Down::Barred => self.config.failed_pair_memory,
         };
         if down == Down::Failed {
             self.counts.links_failed += 1;
@@ -270,12 +278,15 @@ impl Core {
         self.remember_pair(a, b, memory);
     }
 
-    /// Learns from a link that opened, or did not. What lets one symmetric peer in lets all in.
+    /// Learns from a link that opened, or did not. What lets one symmetric peer in lets all in,
+    /// unless the two may have met within their network.
     fn count_outcome(&mut self, a: PeerIx, b: PeerIx, opened: bool) {
         let now = self.now;
         for (peer, other) in [(a, b), (b, a)] {
             let other = self.peers.peer(other);
-            let tells = other.mapping == Mapping::Symmetric && !other.is_hopeless(now);
+            let tells = other.mapping == Mapping::Symmetric
+                && !other.is_hopeless(now)
+                && !other.may_be_at_home_with(self.peers.peer(peer));
             let peer = self.peers.peer_mut(peer);
             peer.count_outcome(opened);
             if tells && (opened || peer.takes_symmetric.is_none()) {

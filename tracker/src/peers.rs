@@ -127,9 +127,15 @@ impl Peer {
         }
     }
 
+    /// Whether the two may be in one network, where no address is translated.
+    pub(crate) fn may_be_at_home_with(&self, other: &Self) -> bool {
+        self.place.subnet != 0 && self.place.subnet == other.place.subnet
+    }
+
     /// Whether it cannot connect to the other, as far as is known.
     pub(crate) fn is_barred_from(&self, other: &Self) -> bool {
         self.mapping == Mapping::Symmetric
+            && !self.may_be_at_home_with(other)
             && (other.mapping == Mapping::Symmetric || other.takes_symmetric == Some(false))
     }
 

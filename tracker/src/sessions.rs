@@ -4,7 +4,7 @@
 
 use crate::attach::Search;
 use crate::engine::Tracker;
-use crate::input::Profile;
+use crate::input::{Mapping, Profile};
 use crate::links::Down;
 use crate::output::Output;
 use crate::peers::{Peer, PeerIx, Watch};
@@ -108,6 +108,19 @@ impl Tracker {
             let version = self.core.next_version(assignments.len());
             let (peer, rendition) = (self.core.peers.peer(peer).id, swarm.rendition);
             self.core.emit(Output::Plan { peer, version, rendition, substreams, assignments });
+        }
+    }
+
+    /// A peer's mapping is known. Links that are opening and that it bars are given up at once: to
+    /// wait until they fail would take many seconds.
+    pub(crate) fn map(&mut self, id: PeerId, mapping: Mapping) {
+        let Some(peer) = self.core.peers.find(id) else { return };
+        self.core.peers.peer_mut(peer).mapping = mapping;
+        let opening = self.core.peers.peer(peer).links.iter().filter(|link| !link.is_open());
+        let barred = opening.map(|link| link.other).filter(|it| self.core.is_barred(peer, *it));
+        for other in barred.collect::<Vec<_>>() {
+            self.core.disconnect(peer, other);
+            self.link_down(peer, other, Down::Barred);
         }
     }
 

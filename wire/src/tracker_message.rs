@@ -29,6 +29,21 @@ pub enum ShareMode {
     Off,
 }
 
+/// Whether a peer has one public address for all others (RFC 4787, 4.1), as two STUN servers show
+/// (RFC 5780). Whom it lets in shows only when links open, or do not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mapping {
+    /// Nobody has looked, or nobody could tell.
+    #[default]
+    Unknown,
+    /// One for all.
+    Stable,
+    /// Another for each: two such peers connect only within one network, and one such with some of
+    /// the others only.
+    Symmetric,
+}
+
 /// One standing subscription, as a peer that comes back reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Edge {
@@ -274,6 +289,12 @@ pub enum ClientMessage {
         share: ShareMode,
         /// Its upload cap.
         upload_cap: Option<BitRate>,
+    },
+    /// How the viewer's address is translated: said in each session as soon as it is known, or not
+    /// at all.
+    Mapping {
+        /// What the STUN servers of the welcome showed.
+        mapping: Mapping,
     },
     /// For another peer, to which the server introduced this one.
     Signal {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use shoal_wire::digest::{CHUNK_SIZE_MIN, CHUNKS_MAX};
 use shoal_wire::peer_message::{CHUNKS_PER_MESSAGE_MAX, Holding, MESSAGE_BYTES_MAX};
 use shoal_wire::tracker_message::{
-    Assignment, MsnRun, RenditionInfo, Report, Signal, Source, Totals,
+    Assignment, Mapping, MsnRun, RenditionInfo, Report, Signal, Source, Totals,
 };
 use shoal_wire::{
     BitRate, ByteSize, ChunkRange, ClientMessage, DecodeError, Digest, Epoch, ObjectId,
@@ -256,7 +256,10 @@ fn json_messages_round_trip() {
         ahead: 15,
         held: vec![MsnRun { first: 0, count: 9 }],
     };
+    let mapping = ClientMessage::Mapping { mapping: Mapping::Symmetric };
+    assert_eq!(mapping.to_json(), r#"{"type":"mapping","mapping":"symmetric"}"#);
     let from_client = [
+        mapping,
         ClientMessage::Watch { rendition: RenditionId(1), msn: 2 },
         ClientMessage::Signal { peer: PeerId(0xabc), signal: Signal::Offer { sdp: "v=0".into() } },
         ClientMessage::Report(report),

@@ -5,7 +5,7 @@ use crate::metrics::Egress;
 use crate::net::ListenerMeter;
 use crate::origin::Stream;
 use crate::process;
-use crate::sessions::{Links, SwarmStatus};
+use crate::sessions::{Links, Mappings, SwarmStatus};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -64,6 +64,7 @@ pub(super) struct StreamStatus {
     pub(super) stream: String,
     epoch: u32,
     viewers: usize,
+    mappings: Mappings,
     totals: Totals,
     renditions: Vec<RenditionStatus>,
     links_up: u64,
@@ -157,6 +158,7 @@ fn stream_status(stream: &Stream, swarm: SwarmStatus, meters: &Meters) -> Stream
         stream: stream.name.to_string(),
         epoch: view.epoch,
         viewers: swarm.viewers,
+        mappings: swarm.mappings,
         totals: swarm.totals,
         renditions: renditions.collect(),
         links_up: swarm.links.sum().up,

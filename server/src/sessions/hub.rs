@@ -140,6 +140,7 @@ impl Hub {
             Command::Status { reply } => {
                 let swarms = self.swarms.values().map(|swarm| SwarmStatus {
                     viewers: swarm.members.len(),
+                    mappings: swarm.members.mappings(),
                     supplies: swarm.tracker.supplies().collect(),
                     ..swarm.status.clone()
                 });
@@ -238,7 +239,6 @@ impl Hub {
         self.sessions.insert(bearer, sessions + 1);
         let group = Group::of(peer, &self.entry.holdout);
         swarm.members.insert(peer, Newcomer { outbox, offers, kind, bearer, group, origin });
-        let viewers = swarm.members.len();
         let welcome = self.entry.welcome(&stream, peer, ice);
         swarm.members.send(peer, &welcome);
         if !swarm.status.peers_enabled || group == Group::Holdout {
@@ -247,10 +247,20 @@ impl Hub {
         if group == Group::Holdout {
             profile.share = ShareMode::Off;
         }
-        self.entry.metrics.peers.with_label_values(&[stream.as_str()]).set(viewers as i64);
+        self.show_viewers(&stream);
         let (edges, neighbours) =
             resume.map_or_else(Default::default, |resume| (resume.edges, resume.neighbours));
         self.feed(&stream, Input::Join { peer, profile, edges, neighbours });
+    }
+
+    /// Tells the metrics how many viewers a stream has.
+    fn show_viewers(&self, stream: &StreamName) {
+        let Some(swarm) = self.swarms.get(stream) else { return };
+        let (stream, metrics) = (stream.as_str(), &self.entry.metrics);
+        metrics.peers.with_label_values(&[stream]).set(swarm.members.len() as i64);
+        for (mapping, viewers) in swarm.members.mappings().labelled() {
+            metrics.room.peer_mappings.with_label_values(&[stream, mapping]).set(viewers as i64);
+        }
     }
 
     /// Forgets what no longer matters, once in a while.
@@ -268,8 +278,7 @@ impl Hub {
                     self.sessions.remove(&bearer);
                 }
             }
-            let viewers = swarm.members.len();
-            self.entry.metrics.peers.with_label_values(&[stream.as_str()]).set(viewers as i64);
+            self.show_viewers(stream);
             self.feed(stream, Input::Leave { peer });
         }
     }
@@ -295,6 +304,11 @@ impl Hub {
                 let held_out = swarm.members.group(peer) == Some(Group::Holdout);
                 let share = if held_out { ShareMode::Off } else { share };
                 Input::Share { peer, share, upload_cap }
+            }
+            ClientMessage::Mapping { mapping } => {
+                swarm.members.note_mapping(peer, mapping);
+                self.show_viewers(stream);
+                Input::Mapping { peer, mapping }
             }
             ClientMessage::Traced { object, known_ms, parents, fell_back } => {
                 if let Some(trace) = &mut swarm.trace {

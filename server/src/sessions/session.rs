@@ -231,6 +231,7 @@ impl Session<'_> {
             | ClientMessage::Position { .. }
             | ClientMessage::Unwatch { .. }
             | ClientMessage::Share { .. }
+            | ClientMessage::Mapping { .. }
             | ClientMessage::Signal { .. }
             | ClientMessage::Link { .. }
             | ClientMessage::Lost { .. }

@@ -4,13 +4,14 @@
 //! differences, so that they outlive the viewers and count nothing twice.
 
 use super::links::{Kind, Links};
+use super::mappings::Mappings;
 use super::outbox::Outbox;
 use super::quality::{Group, Quality, Viewing};
 use crate::admission::Bearer;
 use crate::metrics::Metrics;
 use axum::extract::ws::Utf8Bytes;
 use shoal_tracker::forest::Supply;
-use shoal_wire::tracker_message::{Report, Signal, Totals};
+use shoal_wire::tracker_message::{Mapping, Report, Signal, Totals};
 use shoal_wire::{ByteSize, PeerId, RenditionId, ServerMessage, StreamName};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -24,6 +25,7 @@ const WATCHES_MAX: usize = 8;
 pub(crate) struct SwarmStatus {
     pub(crate) stream: StreamName,
     pub(crate) viewers: usize,
+    pub(crate) mappings: Mappings,
     pub(crate) totals: Totals,
     pub(crate) links: Links,
     pub(crate) plan_changes: u64,
@@ -47,6 +49,7 @@ impl SwarmStatus {
         Self {
             stream,
             viewers: 0,
+            mappings: Mappings::default(),
             totals: Totals::default(),
             links: Links::default(),
             plan_changes: 0,
@@ -76,6 +79,7 @@ pub(super) struct Member {
     totals: Totals,
     viewing: Viewing,
     watches: Vec<RenditionId>,
+    mapping: Mapping,
     /// Peers that it was introduced to.
     introduced: HashMap<PeerId, Introduction>,
 }
@@ -118,6 +122,7 @@ impl BadSignal {
 /// All viewers of a stream.
 pub(super) struct Members {
     by_peer: HashMap<PeerId, Member>,
+    mappings: Mappings,
     departed: HashMap<PeerId, Totals>,
     departed_order: VecDeque<PeerId>,
     /// Viewers whose queue is full: they are to be sent away.
@@ -132,6 +137,7 @@ pub(crate) struct ViewerStatus {
     peer: String,
     group: &'static str,
     kind: &'static str,
+    mapping: Mapping,
     watches: Vec<u16>,
     /// Viewers that it may have links with.
     introduced: usize,
@@ -142,6 +148,7 @@ impl Members {
     pub(super) fn new() -> Self {
         Self {
             by_peer: HashMap::new(),
+            mappings: Mappings::default(),
             departed: HashMap::new(),
             departed_order: VecDeque::new(),
             overrun: Vec::new(),
@@ -165,14 +172,17 @@ impl Members {
             totals: before.unwrap_or_default(),
             viewing: Viewing::new(group, is_resumed),
             watches: Vec::new(),
+            mapping: Mapping::Unknown,
             introduced: HashMap::new(),
         };
+        *self.mappings.count(member.mapping) += 1;
         self.by_peer.insert(peer, member);
     }
 
     /// Whose token it had, if it was there.
     pub(super) fn remove(&mut self, peer: PeerId) -> Option<Bearer> {
         let member = self.by_peer.remove(&peer)?;
+        *self.mappings.count(member.mapping) -= 1;
         for other in member.introduced.keys() {
             if let Some(other) = self.by_peer.get_mut(other) {
                 other.introduced.remove(&peer);
@@ -246,6 +256,20 @@ impl Members {
         }
     }
 
+    /// A viewer found out how its address is translated.
+    pub(super) fn note_mapping(&mut self, peer: PeerId, mapping: Mapping) {
+        if let Some(member) = self.by_peer.get_mut(&peer) {
+            *self.mappings.count(member.mapping) -= 1;
+            *self.mappings.count(mapping) += 1;
+            member.mapping = mapping;
+        }
+    }
+
+    /// How the addresses of those are translated who are here.
+    pub(super) const fn mappings(&self) -> Mappings {
+        self.mappings
+    }
+
     /// Who plays a rendition.
     pub(super) fn watching(&self, rendition: RenditionId) -> BTreeSet<PeerId> {
         let watching = self.by_peer.iter().filter(|(_, it)| it.watches.contains(&rendition));
@@ -268,6 +292,7 @@ impl Members {
             peer: peer.to_string(),
             group: member.newcomer.group.as_str(),
             kind: member.newcomer.kind.as_str(),
+            mapping: member.mapping,
             watches: member.watches.iter().map(|it| it.0).collect(),
             introduced: member.introduced.len(),
             totals: member.totals,

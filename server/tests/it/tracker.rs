@@ -2,7 +2,7 @@
 
 use crate::harness::{Fixture, SECRET, claims, sign, soon};
 use futures_util::{SinkExt, StreamExt};
-use shoal_wire::tracker_message::{RefuseCode, Report, Resume, Signal, Totals};
+use shoal_wire::tracker_message::{Mapping, RefuseCode, Report, Resume, Signal, Totals};
 use shoal_wire::{
     BitRate, ByteSize, ClientMessage, Epoch, ObjectId, OriginKey, PROTOCOL, PeerId, RenditionId,
     ServerMessage, ShareMode, SignedDigest,
@@ -370,6 +370,33 @@ async fn a_viewer_keeps_its_name_when_it_comes_back() {
     .await;
     let (same, _open) = again(Viewer::connect(&fixture, "cam").await).await;
     assert_eq!(same, id);
+}
+
+#[tokio::test]
+async fn viewers_are_counted_by_what_translates_their_addresses() {
+    let fixture = Fixture::new().await;
+    let counts = || async {
+        let shown = fixture.status().await["streams"][0]["mappings"].clone();
+        for (mapping, count) in shown.as_object().unwrap() {
+            let metric = format!("shoal_peer_mappings{{mapping=\"{mapping}\",stream=\"cam\"}}");
+            assert_eq!(fixture.metric(&metric).await, count.as_f64().unwrap(), "{mapping}");
+        }
+        ["unknown", "stable", "symmetric"].map(|mapping| shown[mapping].as_u64().unwrap())
+    };
+    let (mut one, peer, _) = Viewer::join(&fixture).await;
+    let (_two, ..) = Viewer::join(&fixture).await;
+    assert_eq!(counts().await, [2, 0, 0]);
+    one.say(&ClientMessage::Mapping { mapping: Mapping::Stable }).await;
+    one.say(&ClientMessage::Mapping { mapping: Mapping::Symmetric }).await;
+    let becomes = |expected| {
+        crate::harness::until(move || async move { (counts().await == expected).then_some(()) })
+    };
+    becomes([1, 0, 1]).await;
+    let viewer = fixture.admin(&format!("/api/v1/streams/cam/viewers/{peer}")).await;
+    let viewer = viewer.text().await.unwrap();
+    assert!(viewer.contains("\"mapping\":\"symmetric\""), "{viewer}");
+    drop(one);
+    becomes([1, 0, 0]).await;
 }
 
 #[tokio::test]

@@ -230,6 +230,7 @@ impl World<'_> {
             ClientMessage::Bye => return self.end_session(viewer),
             ClientMessage::Hello { .. }
             | ClientMessage::Signal { .. }
+            | ClientMessage::Mapping { .. }
             | ClientMessage::Traced { .. } => return,
         };
         self.tell_tracker(input);

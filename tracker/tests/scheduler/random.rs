@@ -32,6 +32,10 @@ impl Dice {
         (self.below(6) > 0).then(|| self.peer())
     }
 
+    fn mapping(&mut self) -> Mapping {
+        self.one_of(&[Mapping::Unknown, Mapping::Stable, Mapping::Symmetric])
+    }
+
     fn profile(&mut self) -> Profile {
         use ShareMode::{Off, ReceiveOnly, Share};
         Profile {
@@ -43,7 +47,7 @@ impl Dice {
                 asn: self.one_of(&[0, 7]),
                 country: 3,
             },
-            mapping: self.one_of(&[Mapping::Unknown, Mapping::Stable, Mapping::Symmetric]),
+            mapping: self.mapping(),
         }
     }
 
@@ -143,7 +147,8 @@ impl Dice {
             260..299 => Input::Watch { peer, rendition, msn: self.below(1_000) },
             299 => Input::OnDemand { rendition },
             300..320 => Input::Unwatch { peer, rendition },
-            320..340 => {
+            320..325 => Input::Mapping { peer, mapping: self.mapping() },
+            325..340 => {
                 let Profile { share, upload_cap, .. } = self.profile();
                 Input::Share { peer, share, upload_cap }
             }

@@ -1,7 +1,7 @@
 //! What happens, and what the tracker then says: one story per test.
 
 use crate::world::{K, VIDEO, World, profile};
-use shoal_tracker::{Config, Input, Output, Profile};
+use shoal_tracker::{Config, Input, Mapping, Output, Place, Profile};
 use shoal_wire::tracker_message::{Edge, LinkState, LostReason, Report};
 use shoal_wire::{BitRate, PeerId, RenditionId, ShareMode, Substream};
 use std::time::Duration;
@@ -117,6 +117,47 @@ fn a_failed_pair_is_not_tried_again_soon() {
             if [*offerer, *answerer] == [child, above] || [*answerer, *offerer] == [child, above])
     };
     assert!(!world.log.iter().any(again));
+}
+
+/// Two peers whose link is opening turn out to be symmetric, one after the other.
+fn two_symmetric(place: Place) -> World {
+    let mut world = World::new(1);
+    world.publish();
+    for id in 1..=2 {
+        world.join(id, Profile { place, ..profile() });
+    }
+    assert!((0..K).all(|k| parent(&world, 2, k) == Some(1)));
+    world.log.clear();
+    for peer in [PeerId(1), PeerId(2)] {
+        assert!(world.log.is_empty(), "one symmetric peer may reach the other");
+        world.handle(Input::Mapping { peer, mapping: Mapping::Symmetric });
+    }
+    world
+}
+
+#[test]
+fn a_link_that_cannot_open_is_not_waited_for() {
+    let mut world = two_symmetric(Place::default());
+    for (peer, other) in [(1, 2), (2, 1)] {
+        let apart = Output::Disconnect { peer: PeerId(peer), other: PeerId(other) };
+        assert!(world.log.contains(&apart), "{:?}", world.log);
+    }
+    world.check_told();
+    world.log.clear();
+    world.opening.clear();
+    world.run(Duration::from_secs(60));
+    assert!((0..K).all(|k| parent(&world, 2, k).is_none()), "they cannot meet");
+    assert!(!world.log.iter().any(|output| matches!(output, Output::Introduce { .. })));
+    world.join(3, profile());
+    assert!((0..K).any(|k| parent(&world, 2, k) == Some(3) || parent(&world, 3, k) == Some(2)));
+}
+
+#[test]
+fn in_one_network_symmetric_peers_meet() {
+    let mut world = two_symmetric(Place { subnet: 7, ..Place::default() });
+    assert!(world.log.is_empty(), "{:?}", world.log);
+    world.run(Duration::from_secs(5));
+    assert!((0..K).any(|k| parent(&world, 1, k) == Some(2) || parent(&world, 2, k) == Some(1)));
 }
 
 #[test]
