@@ -4,8 +4,8 @@
 //! that of the session or the link, which the engine knows how to survive.
 
 use super::faults::Corruptor;
-use crate::transport::{IceServer, LinkConfig, LinkEvent, Links};
-use shoal_wire::tracker_message::{IceServer as WireIceServer, Signal};
+use crate::transport::{self, IceServer, LinkConfig, LinkEvent, Links};
+use shoal_wire::tracker_message::{IceServer as WireIceServer, Mapping, Signal};
 use shoal_wire::{ClientMessage, PeerId, PeerMessage};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -47,22 +47,38 @@ impl Outside {
         self.welcome = false;
     }
 
-    /// The tracker answered the hello: links can be made, with its ICE servers.
+    /// The tracker answered the hello: links can be made, from now on with these ICE servers.
     pub(crate) fn welcomed(&mut self, servers: &[WireIceServer]) {
         self.welcome = true;
-        if self.links.is_some() {
-            return;
+        let servers = servers.iter().map(|server| IceServer {
+            urls: server.urls.clone(),
+            username: server.username.clone().unwrap_or_default(),
+            credential: server.credential.clone().unwrap_or_default(),
+        });
+        let servers: Vec<_> = servers.collect();
+        self.look_at_mapping(servers.clone());
+        match &mut self.links {
+            Some(links) => links.set_ice_servers(servers),
+            None => {
+                let config = LinkConfig { ice_servers: servers, ..LinkConfig::new(self.local) };
+                self.links = Some(Links::new(config));
+            }
         }
-        let mut config = LinkConfig::new(self.local);
-        config.ice_servers = servers
-            .iter()
-            .map(|server| IceServer {
-                urls: server.urls.clone(),
-                username: server.username.clone().unwrap_or_default(),
-                credential: server.credential.clone().unwrap_or_default(),
-            })
-            .collect();
-        self.links = Some(Links::new(config));
+    }
+
+    /// Finds out what address translation does here and tells the tracker of this session; nobody
+    /// waits for it.
+    fn look_at_mapping(&self, servers: Vec<IceServer>) {
+        let Some(out) = self.out.as_ref().map(mpsc::Sender::downgrade) else { return };
+        tokio::spawn(async move {
+            let mapping = transport::mapping(&servers).await;
+            // A session that has ended meanwhile needs no news.
+            if mapping != Mapping::Unknown
+                && let Some(out) = out.upgrade()
+            {
+                let _ = out.try_send(ClientMessage::Mapping { mapping });
+            }
+        });
     }
 
     /// Whether the tracker has welcomed this session.

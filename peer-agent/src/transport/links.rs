@@ -5,7 +5,7 @@
 //!
 //! It opens what it is told to and closes what it is told to; it chooses nothing.
 
-use super::config::LinkConfig;
+use super::config::{IceServer, LinkConfig};
 use super::link::{self, Command, Report};
 use super::meter::Meter;
 use bytes::Bytes;
@@ -169,6 +169,14 @@ impl Links {
             generation: 0,
             reports_tx,
             reports,
+        }
+    }
+
+    /// Uses these ICE servers for all links that are opened from now on: a TURN server's password
+    /// holds for a while only.
+    pub fn set_ice_servers(&mut self, ice_servers: Vec<IceServer>) {
+        if self.config.ice_servers != ice_servers {
+            self.config = Arc::new(LinkConfig { ice_servers, ..LinkConfig::clone(&self.config) });
         }
     }
 

@@ -40,6 +40,7 @@
 mod config;
 mod link;
 mod links;
+mod mapping;
 mod meter;
 mod runtime;
 mod session;
@@ -50,3 +51,4 @@ pub use config::{IceServer, LinkConfig, local_address_towards};
 pub use links::{
     CloseReason, FailReason, LinkEvent, Links, OpenError, SIGNAL_BYTES_MAX, SendError,
 };
+pub(crate) use mapping::mapping;
