@@ -9,6 +9,7 @@ use crate::site::{Site, local_path};
 use crate::status::{self, AgentStatus};
 use crate::stream::{Settings, Streams};
 use crate::tls::Tls;
+use crate::token::{InvalidToken, Token, Tokens};
 use crate::{process, random};
 use shoal_wire::{BitRate, ShareMode};
 use std::net::SocketAddr;
@@ -31,7 +32,7 @@ pub struct Options {
     /// The viewer's cap on upload.
     pub upload_cap: Option<BitRate>,
     /// The viewer's token, shown to the origins and their trackers.
-    pub token: Option<String>,
+    pub token: Option<Token>,
     /// Flip bytes in every N-th chunk message that is sent: for tests of those who receive them.
     /// The command line has it only with the feature `fault-injection`.
     pub corrupt_every: Option<NonZeroU32>,
@@ -60,9 +61,9 @@ pub enum StartError {
     /// An origin is to be asked over TLS, which cannot be.
     #[error("an https origin cannot be used: {0}")]
     Tls(String),
-    /// The token cannot be sent.
-    #[error("the token is no JWT: it has characters that no token has")]
-    Token,
+    /// There is no token, or it cannot be sent.
+    #[error(transparent)]
+    Token(#[from] InvalidToken),
     /// The HTTP client could not be made.
     #[error("no HTTP client: {0}")]
     Client(#[from] reqwest::Error),
@@ -74,7 +75,6 @@ pub(crate) struct Agent {
     pub(crate) guard: Guard,
     pub(crate) streams: Arc<Streams>,
     pub(crate) origin: OriginClient,
-    pub(crate) token: Option<String>,
     local: SocketAddr,
 }
 
@@ -122,12 +122,7 @@ impl Running {
     /// [`StartError`] says what to change.
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let Options { listen, sites, share, upload_cap, token, corrupt_every } = options;
-        let fits = |token: &String| {
-            token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-        };
-        if !token.as_ref().is_none_or(fits) {
-            return Err(StartError::Token);
-        }
+        let tokens = Tokens::new(token)?;
         if !listen.ip().is_loopback() {
             return Err(StartError::NotLoopback(listen));
         }
@@ -135,14 +130,13 @@ impl Running {
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let local = listener.local_addr().map_err(failed)?;
         let tls = Tls::new(sites.iter().any(Site::is_secure)).map_err(StartError::Tls)?;
-        let origin = OriginClient::new(sites.as_slice().into(), &tls, token.as_deref())?;
+        let origin = OriginClient::new(sites.as_slice().into(), &tls, tokens.clone())?;
         let secret = random::secret();
         let settings = Settings { share, upload_cap, corrupt_every };
         let agent = Arc::new(Agent {
             guard: Guard::new(local.port(), &secret, sites),
-            streams: Streams::new(settings, origin.clone(), tls),
+            streams: Streams::new(settings, origin.clone(), tls, tokens),
             origin,
-            token,
             local,
         });
         let (stop, stopped) = oneshot::channel();

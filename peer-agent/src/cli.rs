@@ -3,7 +3,7 @@
 //! Rule: a value that cannot work is refused here, with a sentence that says how to write it.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use shoal_agent::{Rate, Site, parse_url};
+use shoal_agent::{Rate, Site, Token, parse_url};
 use shoal_wire::ShareMode;
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -114,6 +114,9 @@ pub(crate) struct Common {
     /// does not carry it.
     #[arg(long, value_name = "TOKEN", env = "SHOAL_AGENT_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
+    /// A file with that token, which is read again: for tokens that somebody renews.
+    #[arg(long, value_name = "FILE", env = "SHOAL_AGENT_TOKEN_FILE", conflicts_with = "token")]
+    pub(crate) token_file: Option<PathBuf>,
     /// Flip bytes in every N-th chunk message to other viewers, to see how they take it.
     #[cfg(feature = "fault-injection")]
     #[arg(long, value_name = "N")]
@@ -121,6 +124,11 @@ pub(crate) struct Common {
 }
 
 impl Common {
+    pub(crate) fn token(&self) -> Option<Token> {
+        let file = || self.token_file.clone().map(Token::File);
+        self.token.clone().map(Token::Given).or_else(file)
+    }
+
     #[cfg(feature = "fault-injection")]
     pub(crate) const fn corrupt_every(&self) -> Option<NonZeroU32> {
         self.corrupt_every

@@ -23,8 +23,10 @@ mod stream;
 mod tls;
 #[cfg(feature = "tls")]
 mod tls;
+mod token;
 pub mod transport;
 
 pub use agent::{Options, Running, StartError};
 pub use rate::{InvalidRate, Rate};
 pub use site::{InvalidSite, Site, parse_url};
+pub use token::{InvalidToken, Token};

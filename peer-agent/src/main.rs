@@ -104,7 +104,7 @@ fn options(listen: SocketAddr, sites: Vec<Site>, common: &cli::Common) -> Option
         sites,
         share: common.share.into(),
         upload_cap: common.upload_max.map(|rate| rate.0),
-        token: common.token.clone(),
+        token: common.token(),
         corrupt_every: common.corrupt_every(),
     }
 }

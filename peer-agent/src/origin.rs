@@ -4,10 +4,12 @@
 //! engine knows what is urgent.
 
 use crate::site::Site;
+use crate::stream::StreamAddress;
 use crate::tls::Tls;
+use crate::token::Tokens;
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{AUTHORIZATION, CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
-use reqwest::{Method, Response, StatusCode};
+use reqwest::header::{AUTHORIZATION, CONTENT_RANGE, HeaderMap, RANGE};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use shoal_peer::{FetchId, Input, OriginFailure};
 use shoal_wire::ObjectId;
 use shoal_wire::digest::DIGEST_BYTES_MAX;
@@ -36,6 +38,7 @@ pub(crate) const TOO_LONG: OriginFailure = OriginFailure::Status(413);
 #[derive(Clone, Debug)]
 pub(crate) struct OriginClient {
     http: reqwest::Client,
+    tokens: Tokens,
 }
 
 /// News of a fetch for the engine.
@@ -53,6 +56,8 @@ pub(crate) struct PlaylistText {
     /// Where it was found, after redirects.
     pub(crate) found: Url,
     pub(crate) text: String,
+    /// Where it says that its stream's tracker is.
+    pub(crate) address: Option<StreamAddress>,
 }
 
 /// Why there is none.
@@ -70,11 +75,11 @@ impl OriginClient {
     /// A client that follows redirects only to `sites`; others are the player's own business. An
     /// object's may lead anywhere, as they may for any player: its origin sends viewers to a CDN.
     ///
-    /// They are shown `token`; whom they redirect to is not.
+    /// They are shown the viewer's token; whom they redirect to is not.
     pub(crate) fn new(
         sites: Arc<[Site]>,
         tls: &Tls,
-        token: Option<&str>,
+        tokens: Tokens,
     ) -> Result<Self, reqwest::Error> {
         let redirects = reqwest::redirect::Policy::custom(move |attempt| {
             let asked = attempt.previous().first();
@@ -87,13 +92,7 @@ impl OriginClient {
                 attempt.stop()
             }
         });
-        let bearer = token.and_then(|token| {
-            let mut value = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
-            value.set_sensitive(true);
-            Some((AUTHORIZATION, value))
-        });
         let builder = reqwest::Client::builder()
-            .default_headers(bearer.into_iter().collect())
             .user_agent(concat!("shoal-agent/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(IDLE_TIMEOUT)
@@ -103,7 +102,16 @@ impl OriginClient {
             // It would tell one host the query of another's URL.
             .referer(false)
             .redirect(redirects);
-        Ok(Self { http: tls.apply(builder).build()? })
+        Ok(Self { http: tls.apply(builder).build()?, tokens })
+    }
+
+    /// A request with the viewer's token.
+    fn get(&self, url: Url) -> RequestBuilder {
+        let request = self.http.get(url);
+        match self.tokens.now() {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
     }
 
     /// Asks as a player did.
@@ -113,12 +121,17 @@ impl OriginClient {
         url: Url,
         headers: HeaderMap,
     ) -> Result<Response, reqwest::Error> {
-        self.http.request(method, url).headers(headers).send().await
+        let token = self.tokens.now().filter(|_| !headers.contains_key(AUTHORIZATION));
+        let request = self.http.request(method, url).headers(headers);
+        match token {
+            Some(token) => request.bearer_auth(token).send().await,
+            None => request.send().await,
+        }
     }
 
     /// Polls a playlist.
     pub(crate) async fn playlist(&self, url: Url) -> Result<PlaylistText, PlaylistFailure> {
-        let answer = self.http.get(url).send().await.map_err(|error| {
+        let answer = self.get(url).send().await.map_err(|error| {
             tracing::debug!(error = %error.without_url(), "playlist poll failed");
             PlaylistFailure::Unreachable
         })?;
@@ -134,7 +147,7 @@ impl OriginClient {
             tracing::debug!(error = %error.without_url(), "digest fetch failed");
             OriginFailure::Unreachable
         };
-        let mut answer = self.http.get(url).send().await.map_err(unreachable)?;
+        let mut answer = self.get(url).send().await.map_err(unreachable)?;
         if answer.status() != StatusCode::OK {
             return Err(OriginFailure::Status(answer.status().as_u16()));
         }
@@ -156,7 +169,7 @@ impl OriginClient {
         range: Option<(u32, u32)>,
         to: mpsc::Sender<FetchEvent>,
     ) -> AbortHandle {
-        let mut request = self.http.get(url);
+        let mut request = self.get(url);
         if let Some((offset, len)) = range {
             let last = u64::from(offset) + u64::from(len).saturating_sub(1);
             request = request.header(RANGE, format!("bytes={offset}-{last}"));
@@ -176,6 +189,7 @@ impl OriginClient {
 /// Reads a playlist's text within its limit.
 pub(crate) async fn read_playlist(mut answer: Response) -> Result<PlaylistText, PlaylistFailure> {
     let found = answer.url().clone();
+    let address = StreamAddress::of(&found, answer.headers());
     let mut bytes = Vec::new();
     while let Some(part) = answer.chunk().await.map_err(|_| PlaylistFailure::Unreachable)? {
         if bytes.len() + part.len() > PLAYLIST_BYTES_MAX {
@@ -184,12 +198,12 @@ pub(crate) async fn read_playlist(mut answer: Response) -> Result<PlaylistText, 
         bytes.extend_from_slice(&part);
     }
     let text = String::from_utf8(bytes).map_err(|_| PlaylistFailure::Unreadable)?;
-    Ok(PlaylistText { found, text })
+    Ok(PlaylistText { found, text, address })
 }
 
 async fn run_fetch(
     fetch: FetchId,
-    request: reqwest::RequestBuilder,
+    request: RequestBuilder,
     to: &mpsc::Sender<FetchEvent>,
 ) -> Result<(), OriginFailure> {
     let unreachable = |error: reqwest::Error| {

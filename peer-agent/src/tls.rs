@@ -58,6 +58,7 @@ impl Tls {
 mod tests {
     use super::*;
     use crate::origin::{OriginClient, PlaylistFailure};
+    use crate::token::Tokens;
     use rustls::ServerConfig;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -111,7 +112,7 @@ mod tests {
             assert_eq!(tls.connect("localhost", tcp).await.is_ok(), trusted);
             let tcp = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
             assert!(tls.connect("other.example", tcp).await.is_err());
-            let client = OriginClient::new(Arc::new([]), &tls, None).unwrap();
+            let client = OriginClient::new(Arc::new([]), &tls, Tokens::new(None).unwrap()).unwrap();
             let text = client.playlist(url.clone()).await.map(|playlist| playlist.text);
             let expected =
                 if trusted { Ok("#EXTM3U".into()) } else { Err(PlaylistFailure::Unreachable) };

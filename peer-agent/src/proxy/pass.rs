@@ -9,13 +9,11 @@ use super::{Asking, sentence};
 use crate::agent::Agent;
 use crate::origin::read_playlist;
 use crate::playlist::is_playlist_type;
-use crate::site::Site;
-use crate::stream::{Command, StreamAddress};
+use crate::stream::Command;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
 use std::sync::Arc;
-use url::Url;
 
 /// Request headers that mean something to an origin.
 const REQUEST_HEADERS: [header::HeaderName; 9] = [
@@ -83,17 +81,11 @@ async fn pass_playlist(agent: &Arc<Agent>, asking: Asking, answer: reqwest::Resp
         *response.headers_mut() = headers;
         return response;
     }
-    let mut address = stream_address(answer.url(), answer.headers());
-    if let (Some(address), Some(token)) = (&mut address, &agent.token)
-        && !address.tracker.query_pairs().any(|(key, _)| key == "token")
-    {
-        address.tracker.query_pairs_mut().append_pair("token", token);
-    }
     let playlist = match read_playlist(answer).await {
         Ok(playlist) => Arc::new(playlist),
         Err(failure) => return sentence(StatusCode::BAD_GATEWAY, &failure.to_string()),
     };
-    let stream = address.and_then(|address| agent.streams.join(address));
+    let stream = playlist.address.clone().and_then(|address| agent.streams.join(address));
     // A delta update says only what is new of the playlist.
     if let Some(stream) = stream.filter(|_| !playlist.text.contains("#EXT-X-SKIP:")) {
         let url = without_directives(&asking.url);
@@ -110,22 +102,6 @@ async fn pass_playlist(agent: &Arc<Agent>, asking: Asking, answer: reqwest::Resp
     response
 }
 
-/// Where the stream of a playlist is, if its headers name a tracker on the same host.
-fn stream_address(found: &Url, headers: &HeaderMap) -> Option<StreamAddress> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let mut tracker = found.join(text("shoal-tracker")?).ok()?;
-    if Site::of(&tracker).ok()? != Site::of(found).ok()? {
-        tracing::warn!("the playlist names a tracker on another host; it is not used");
-        return None;
-    }
-    let base = tracker.join(".").ok()?;
-    let directory = base.path().trim_end_matches('/').rsplit('/').next()?;
-    let name = text("shoal-stream").unwrap_or(directory).parse().ok()?;
-    let scheme = if tracker.scheme() == "https" { "wss" } else { "ws" };
-    tracker.set_scheme(scheme).ok()?;
-    Some(StreamAddress { base: base.into(), name, tracker })
-}
-
 fn kept(headers: &HeaderMap) -> HeaderMap {
     let foreign = |name: &header::HeaderName| {
         DROPPED_HEADERS.contains(name)
@@ -137,33 +113,4 @@ fn kept(headers: &HeaderMap) -> HeaderMap {
         kept.append(name, value.clone());
     }
     kept
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn address(tracker: &str, stream: Option<&str>) -> Option<(String, String, String)> {
-        let found = Url::parse("http://o:81/live/cam/hd/index.m3u8?t=1").unwrap();
-        let mut headers = HeaderMap::new();
-        headers.insert("shoal-tracker", tracker.parse().unwrap());
-        if let Some(stream) = stream {
-            headers.insert("shoal-stream", stream.parse().unwrap());
-        }
-        let address = stream_address(&found, &headers)?;
-        Some((address.base, address.name.to_string(), address.tracker.into()))
-    }
-
-    #[test]
-    fn a_playlist_names_its_stream() {
-        let (base, tracker) = ("http://o:81/live/cam/", "ws://o:81/live/cam/tracker");
-        let expected = |name: &str| Some((base.into(), name.into(), tracker.into()));
-        assert_eq!(address("/live/cam/tracker", Some("other")), expected("other"));
-        assert_eq!(address("/live/cam/tracker", None), expected("cam"));
-        assert_eq!(address("http://o:81/live/cam/tracker", None), expected("cam"));
-        for foreign in ["http://evil/live/cam/tracker", "//evil/t", "http://o/live/cam/tracker"] {
-            assert_eq!(address(foreign, None), None, "{foreign}");
-        }
-        assert_eq!(address("/live/cam/tracker", Some("no/name")), None);
-    }
 }

@@ -3,6 +3,7 @@
 //! Rule: a stream's task owns its engine by value; everybody else sends it commands through a
 //! bounded channel and holds no lock while waiting. Streams do not know each other.
 
+mod address;
 mod faults;
 mod playlists;
 mod session;
@@ -12,6 +13,7 @@ mod urls;
 mod viewers;
 mod wanted;
 
+pub(crate) use address::StreamAddress;
 pub(crate) use playlists::Answer;
 pub(crate) use urls::object_at;
 
@@ -19,9 +21,10 @@ use crate::clock::Clock;
 use crate::origin::{OriginClient, PlaylistText};
 use crate::status::{StreamStatus, Sums};
 use crate::tls::Tls;
+use crate::token::Tokens;
 use bytes::Bytes;
 use shoal_peer::{ByteRange, OriginFailure, RequestId};
-use shoal_wire::{BitRate, ObjectId, ShareMode, StreamName};
+use shoal_wire::{BitRate, ObjectId, ShareMode};
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -78,16 +81,6 @@ pub(crate) enum ObjectEvent {
     Failed(OriginFailure),
 }
 
-/// Where a stream is, as the playlist's headers told.
-#[derive(Clone, Debug)]
-pub(crate) struct StreamAddress {
-    /// URL under which its playlists and objects are, with a slash at the end.
-    pub(crate) base: String,
-    pub(crate) name: StreamName,
-    /// The tracker's WebSocket.
-    pub(crate) tracker: Url,
-}
-
 /// The way to a stream's task.
 #[derive(Clone, Debug)]
 pub(crate) struct StreamHandle {
@@ -101,6 +94,7 @@ pub(crate) struct Streams {
     settings: Settings,
     origin: OriginClient,
     tls: Tls,
+    tokens: Tokens,
     clock: Clock,
     state: Mutex<State>,
 }
@@ -115,9 +109,14 @@ struct State {
 }
 
 impl Streams {
-    pub(crate) fn new(settings: Settings, origin: OriginClient, tls: Tls) -> Arc<Self> {
+    pub(crate) fn new(
+        settings: Settings,
+        origin: OriginClient,
+        tls: Tls,
+        tokens: Tokens,
+    ) -> Arc<Self> {
         let (clock, state) = (Clock::new(), Mutex::default());
-        Arc::new(Self { settings, origin, tls, clock, state })
+        Arc::new(Self { settings, origin, tls, tokens, clock, state })
     }
 
     /// The stream that `url` belongs to.
@@ -146,6 +145,7 @@ impl Streams {
             settings: self.settings,
             origin: self.origin.clone(),
             tls: self.tls.clone(),
+            tokens: self.tokens.clone(),
             clock: self.clock,
         };
         let task = task::run(address, means, inbox);

@@ -221,7 +221,8 @@ impl Playlists {
 
 impl Entry {
     fn text(&self) -> Arc<PlaylistText> {
-        Arc::new(PlaylistText { found: self.found.clone(), text: self.window.render() })
+        let (found, text) = (self.found.clone(), self.window.render());
+        Arc::new(PlaylistText { found, text, address: None })
     }
 
     fn needs_origin(&self, connected: bool, now: Instant) -> bool {

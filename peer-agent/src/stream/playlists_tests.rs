@@ -44,7 +44,7 @@ impl World {
         for msn in segments {
             text.push_str(&lines(msn));
         }
-        PlaylistText { found: self.url.clone(), text }
+        PlaylistText { found: self.url.clone(), text, address: None }
     }
 
     fn seen(&mut self, segments: std::ops::Range<u64>) {

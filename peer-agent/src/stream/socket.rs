@@ -6,6 +6,7 @@
 
 use crate::random;
 use crate::tls::Tls;
+use crate::token::Tokens;
 use futures_util::{SinkExt, StreamExt};
 use shoal_wire::tracker_message::{RefuseCode, SERVER_MESSAGE_BYTES_MAX};
 use shoal_wire::{ClientMessage, ServerMessage};
@@ -13,7 +14,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
@@ -28,6 +29,8 @@ const BACK_OFF_MIN: Duration = Duration::from_millis(200);
 const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 /// Wait after an answer that will not change soon: another protocol, an unknown stream.
 const REFUSED_WAIT: Duration = Duration::from_secs(60);
+/// Whether there is another token is looked at this often.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// Silence after which the server is asked for a sign of life; half of what proxies allow.
 const PING_AFTER: Duration = Duration::from_secs(15);
 /// Our messages are a few hundred bytes; the library's default is 128 KiB per socket.
@@ -67,22 +70,58 @@ enum End {
     Lost,
     /// Come back after this time.
     Told(Duration),
+    /// The token is not good enough.
+    Refused,
 }
 
-/// Keeps a session with the tracker at `url` until nobody listens to `events` any more.
-pub(crate) async fn run(url: Url, tls: Tls, events: mpsc::Sender<SocketEvent>) {
+/// The way to the tracker, as it is now.
+pub(crate) struct Way {
+    /// Its URL; a newer one brings a newer token.
+    pub(crate) tracker: watch::Receiver<Url>,
+    /// The viewer's own, for a URL that brings none.
+    pub(crate) tokens: Tokens,
+    pub(crate) tls: Tls,
+}
+
+impl Way {
+    fn url(&self) -> Url {
+        self.tokens.shown_at(&self.tracker.borrow())
+    }
+
+    /// Waits until there is a URL other than the one that was refused, which may be let in, but not
+    /// for ever.
+    async fn another_than(&self, refused: &Url) {
+        let end = Instant::now() + random::jittered(REFUSED_WAIT);
+        while Instant::now() < end && self.url() == *refused {
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+/// Keeps a session with the tracker until nobody listens to `events` any more.
+pub(crate) async fn run(way: Way, events: mpsc::Sender<SocketEvent>) {
     let mut back_off = BACK_OFF_MIN;
+    let mut told = String::new();
     loop {
-        let end = match timeout(CONNECT_TIMEOUT, connect(&url, &tls)).await {
+        let url = way.url();
+        let end = match timeout(CONNECT_TIMEOUT, connect(&url, &way.tls)).await {
             Ok(Ok((socket, local))) => {
                 back_off = BACK_OFF_MIN;
+                told.clear();
                 session(socket, local, &events).await
             }
             Ok(Err(tungstenite::Error::Http(answer))) if is_final(answer.status().as_u16()) => {
                 let body = answer.into_body().unwrap_or_default();
-                let reason = String::from_utf8_lossy(&body);
-                tracing::warn!(reason = reason.trim(), "the tracker does not let this viewer in");
-                End::Told(REFUSED_WAIT)
+                let reason = String::from_utf8_lossy(&body).trim().to_owned();
+                if told != reason {
+                    tracing::warn!(
+                        reason,
+                        "the tracker does not let this viewer in; all comes from the origin until \
+                         there is a token that holds"
+                    );
+                    told = reason;
+                }
+                End::Refused
             }
             Ok(Err(error)) => {
                 tracing::debug!(%error, "no session with the tracker");
@@ -95,10 +134,14 @@ pub(crate) async fn run(url: Url, tls: Tls, events: mpsc::Sender<SocketEvent>) {
         }
         match end {
             End::Told(after) => sleep(random::jittered(after)).await,
-            End::Lost | End::Left => {
+            End::Lost | End::Refused | End::Left => {
                 sleep(random::jittered(back_off)).await;
-                back_off = (back_off * 2).min(BACK_OFF_MAX);
+                let most = if matches!(end, End::Refused) { REFUSED_WAIT } else { BACK_OFF_MAX };
+                back_off = (back_off * 2).min(most);
             }
+        }
+        if matches!(end, End::Refused) {
+            way.another_than(&url).await;
         }
     }
 }

@@ -6,7 +6,7 @@
 use super::faults::Corruptor;
 use super::playlists::{Decision, Playlists};
 use super::session::Outside;
-use super::socket::{self, SocketEvent};
+use super::socket::{self, SocketEvent, Way};
 use super::urls::ObjectUrls;
 use super::viewers::Viewers;
 use super::wanted::Wanted;
@@ -16,6 +16,7 @@ use crate::origin::{FetchEvent, OriginClient, PlaylistFailure, PlaylistText};
 use crate::random;
 use crate::status::{NeighbourStatus, StreamStatus, SubstreamStatus};
 use crate::tls::Tls;
+use crate::token::Tokens;
 use crate::transport::LinkEvent;
 use bytes::Bytes;
 use shoal_peer::{Config, Engine, FetchId, Input, OriginFailure, Output, Parent, RequestId};
@@ -25,7 +26,7 @@ use shoal_wire::{
 };
 use std::collections::HashMap;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use url::Url;
@@ -55,12 +56,15 @@ pub(super) struct Means {
     pub(super) settings: Settings,
     pub(super) origin: OriginClient,
     pub(super) tls: Tls,
+    pub(super) tokens: Tokens,
     pub(super) clock: Clock,
 }
 
 /// What a stream's task keeps.
 struct StreamTask {
     address: StreamAddress,
+    /// The tracker's URL, as the newest playlist has it.
+    tracker: watch::Sender<Url>,
     settings: Settings,
     clock: Clock,
     engine: Engine,
@@ -107,14 +111,16 @@ pub(super) async fn run(
     let (fetch_events, fetches) = mpsc::channel(FETCH_EVENTS_MAX);
     let (polls, poll_results) = mpsc::channel(POLLS_MAX);
     let (digests, digest_results) = mpsc::channel(DIGESTS_MAX);
+    let (tracker, _) = watch::channel(address.tracker.clone());
     let session = if means.settings.share == ShareMode::Off {
         // Keeps the channel open and silent.
         tokio::spawn(async move { socket_events.closed().await })
     } else {
-        tokio::spawn(socket::run(address.tracker.clone(), means.tls.clone(), socket_events))
+        let (tracker, tokens) = (tracker.subscribe(), means.tokens.clone());
+        tokio::spawn(socket::run(Way { tracker, tokens, tls: means.tls.clone() }, socket_events))
     };
     let mut ears = Ears { commands, fetches, polls: poll_results, digests: digest_results, socket };
-    let mut task = StreamTask::new(address, means, fetch_events, polls, digests);
+    let mut task = StreamTask::new((address, tracker), means, fetch_events, polls, digests);
     if task.settings.share == ShareMode::Off {
         task.feed(Input::ServerLost);
     }
@@ -132,7 +138,7 @@ pub(super) async fn run(
 
 impl StreamTask {
     fn new(
-        address: StreamAddress,
+        (address, tracker): (StreamAddress, watch::Sender<Url>),
         means: Means,
         fetch_events: mpsc::Sender<FetchEvent>,
         polls: mpsc::Sender<Poll>,
@@ -147,6 +153,7 @@ impl StreamTask {
             clock,
             engine: Engine::new(address.name.clone(), config, random::number()),
             address,
+            tracker,
             origin,
             fetches: HashMap::new(),
             wanted: Wanted::default(),
@@ -285,8 +292,11 @@ impl StreamTask {
         }
     }
 
-    /// Remembers the objects that a playlist names; returns its rendition.
+    /// Remembers the objects that a playlist names, and where the tracker is; returns its rendition.
     fn learn(&mut self, playlist: &PlaylistText) -> Option<RenditionId> {
+        if let Some(address) = &playlist.address {
+            address.renews(&self.address.base, &self.tracker);
+        }
         let uris = crate::playlist::uris(&playlist.text);
         self.urls.learn_from(&playlist.found, &self.address.base, uris)
     }

@@ -160,6 +160,25 @@ impl Origin {
         Self { server, ..self }
     }
 
+    /// The same, and no token that it signed before is worth anything.
+    pub(crate) async fn restarted_with_new_keys(self) -> Self {
+        let listen = self.server.ports().listen;
+        soon(self.server.stop()).await;
+        std::fs::remove_file(self.directory.path().join("data/join.key")).unwrap();
+        let server = Server::start(&config(self.directory.path(), listen, "")).await.unwrap();
+        Self { server, ..self }
+    }
+
+    /// How often somebody was refused for that reason.
+    pub(crate) async fn refused(&self, reason: &str) -> u64 {
+        let admin = self.server.ports().admin_listen.unwrap();
+        let url = format!("http://{admin}/metrics");
+        let text = soon(soon(self.client.get(url).send()).await.unwrap().text()).await.unwrap();
+        let name = format!("shoal_refused_total{{reason=\"{reason}\"}} ");
+        let count = text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok());
+        count.unwrap_or(0)
+    }
+
     /// The origin's own answer.
     pub(crate) async fn text(&self, path: &str) -> String {
         let url = format!("{}{path}", self.site());

@@ -9,4 +9,5 @@ mod low_latency;
 mod play;
 mod proxy;
 mod stream;
+mod token;
 mod upstream;

@@ -176,29 +176,3 @@ async fn without_sharing_it_is_plain_http() {
     assert_eq!(viewer.status().await["streams"][0]["connected"], false);
     assert_eq!(viewer.total("delivered").await, 400_000);
 }
-
-/// A viewer's token for `cam` until the year 2100, and the secret that it is signed with.
-const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ2IiwiZXhwIjo0MTAyNDQ0ODAwLCJzdHJlYW0iOiJjYW0ifQ.6de0PYJpuu8mhM_njhyQMdyatK_byKEqz8jH1u8lKiE";
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
-
-#[tokio::test]
-async fn a_token_is_shown_to_the_origin_and_its_tracker() {
-    let origin = Origin::with(&format!("auth.secret = '{SECRET}'\nauth.play = 'token'")).await;
-    for seq in 0..4 {
-        origin.publish(seq).await;
-    }
-    let stranger = Viewer::new(&origin.site()).await;
-    assert_eq!(stranger.get(INDEX, &[]).await.status(), 401);
-    let token = Some(TOKEN.to_owned());
-    let guest = Viewer::with(shoal_agent::Options { token, ..options(&origin.site()) }).await;
-    guest.text(INDEX).await;
-    assert_eq!(guest.bytes(&segment_path(1)).await, segment(1));
-    guest.connected().await;
-    // Another has it in the URL: what the playlist names has it too.
-    let other = Viewer::new(&origin.site()).await;
-    let playlist = other.text(&format!("{INDEX}?token={TOKEN}")).await;
-    let last = playlist.lines().last().unwrap();
-    assert!(last.contains(&format!("/t/{TOKEN}/live/cam/0-1-3.ts")), "{last}");
-    other.connected().await;
-    assert_eq!(origin.viewers().await, 2);
-}
