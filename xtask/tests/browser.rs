@@ -121,12 +121,14 @@ scenarios! {
     low_latency
     mixed
     mobile
+    nat
     options
     peers_off
     playback
     seek
     sharing
     tab_closed
+    token
     tracker_cut
     tracker_gone
     units

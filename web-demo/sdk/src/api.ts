@@ -40,9 +40,10 @@ export interface Options {
   tracker?: { url: string; stream: string };
   /**
    * The viewer's token, where the operator signs tokens and the playlist's URL does not carry it:
-   * the tracker is shown it. Playlists and segments are the player's own requests.
+   * the tracker is shown it. A function is asked at each join: a token that has expired by then is
+   * worth nothing. Playlists and segments are the player's own requests.
    */
-  token?: string;
+  token?: string | (() => string | Promise<string>);
   /** Extra ICE servers beside those that the tracker names. */
   iceServers?: RTCIceServer[];
 }

@@ -4,7 +4,7 @@
  * Rule: it only listens. hls.js and the media element are the page's.
  */
 
-import type { HlsLike } from "./api.js";
+import type { HlsLike, Options } from "./api.js";
 import type { StreamAddress } from "./session.js";
 
 /** What the player tells its owner. */
@@ -130,14 +130,23 @@ export function addressOf(tracker: URL, name: string): StreamAddress {
   return { name, tracker: socket.href, base: new URL(".", http).href };
 }
 
-/** The same address with `token` for its tracker, unless it has one. */
-export function withToken(address: StreamAddress, token: string | undefined): StreamAddress {
-  const tracker = new URL(address.tracker);
-  if (token === undefined || tracker.searchParams.has("token")) {
-    return address;
+/**
+ * The tracker's URL with the viewer's `token`: one that a function gives is newer than the URL's own,
+ * any other is for a URL that has none.
+ */
+export async function withToken(tracker: string, token: Options["token"]): Promise<string> {
+  const url = new URL(tracker);
+  const own = typeof token === "function" ? await token() : token;
+  if (own !== undefined && (typeof token === "function" || !url.searchParams.has("token"))) {
+    url.searchParams.set("token", own);
   }
-  tracker.searchParams.set("token", token);
-  return { ...address, tracker: tracker.href };
+  return url.href;
+}
+
+/** Which of two URLs of a tracker to use next: one without a token replaces none that has one. */
+export function newerTracker(known: string, found: string): string {
+  const has = (url: string) => new URL(url).searchParams.has("token");
+  return has(known) && !has(found) ? known : found;
 }
 
 function header(networkDetails: unknown, name: string): string | null {

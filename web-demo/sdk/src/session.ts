@@ -7,10 +7,12 @@
 
 import { AccessRate } from "./access_rate.js";
 import { Alarm } from "./alarm.js";
-import type { Events, ShareMode, Totals } from "./api.js";
+import type { Events, Options, ShareMode, Totals } from "./api.js";
 import { Core, type CoreStatus, type Host, version } from "./core.js";
 import { digest, Fetches } from "./fetches.js";
 import { Links } from "./links.js";
+import { findMapping } from "./mapping.js";
+import { newerTracker, withToken } from "./player.js";
 import { Socket } from "./socket.js";
 import { ObjectUrls, rendition } from "./urls.js";
 
@@ -28,6 +30,8 @@ export interface SessionSettings {
   share: ShareMode;
   uploadCapBps: number | null;
   iceServers: RTCIceServer[];
+  /** For a tracker's URL that brings none. */
+  token: Options["token"];
 }
 
 /** What a session tells its owner. */
@@ -142,8 +146,7 @@ export class Session implements Host {
 
   /** The tracker's URL as the newest playlist has it. */
   foundTracker(url: string): void {
-    this.#tracker = url;
-    this.#socket?.moveTo(url);
+    this.#tracker = newerTracker(this.#tracker, url);
   }
 
   /** Whether the origin is sending bytes of `object` right now, or did. */
@@ -180,7 +183,8 @@ export class Session implements Host {
   }
 
   #connect(): Socket {
-    return new Socket(this.#tracker, {
+    const where = () => withToken(this.#tracker, this.#settings.token);
+    return new Socket(where, {
       connected: () => {
         this.#call((now) => this.#core.serverConnected(`shoal-web/${version()}`, now));
       },
@@ -263,6 +267,14 @@ export class Session implements Host {
       this.#depth = 0;
     }
     this.#alarm.set(this.#core.timeout());
+  }
+
+  /** Finds out what address translation does here and tells the tracker; nobody waits for it. */
+  async #lookAtMapping(servers: RTCIceServer[]): Promise<void> {
+    const mapping = await findMapping(servers);
+    if (mapping !== "unknown") {
+      this.#call(() => this.#core.tellMapping(mapping));
+    }
   }
 
   #lookWhoWatches(): void {
@@ -361,10 +373,12 @@ export class Session implements Host {
   }
 
   welcome(iceServers: string): void {
-    this.#links.iceServers = [
+    const servers = [
       ...(JSON.parse(iceServers) as RTCIceServer[]),
       ...this.#settings.iceServers,
     ];
+    this.#links.iceServers = servers;
+    void this.#lookAtMapping(servers);
     this.connected = true;
     this.#events.emit("connection", { connected: true });
   }

@@ -16,7 +16,7 @@ import type {
 import { type Loaded, load, version } from "./core.js";
 import type { LoaderClass } from "./hls_types.js";
 import { type Load, type LoaderHost, loaderClass } from "./loader.js";
-import { addressOf, Player, withToken } from "./player.js";
+import { addressOf, Player } from "./player.js";
 import { NO_TOTALS, Session, type StreamAddress } from "./session.js";
 import { SharePolicy } from "./sharing.js";
 
@@ -161,8 +161,7 @@ export class Shoal implements LoaderHost {
     }
   }
 
-  #join(found: StreamAddress): void {
-    const address = withToken(found, this.#options.token);
+  #join(address: StreamAddress): void {
     const current = this.#session?.address;
     if (this.#loaded.unsupported !== null) {
       return;
@@ -177,6 +176,7 @@ export class Shoal implements LoaderHost {
       share: this.#policy.now.share,
       uploadCapBps: this.#uploadCapBps,
       iceServers: this.#options.iceServers ?? [],
+      token: this.#options.token,
     };
     this.#session = new Session(address, settings, {
       emit: (event, data) => this.#emit(event, data),

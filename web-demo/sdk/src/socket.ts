@@ -19,7 +19,7 @@ const CONNECT_TIMEOUT_MS = 5_000;
 
 /** A WebSocket that is opened again after it closed, until `close` is called. */
 export class Socket {
-  #url: string;
+  readonly #where: () => Promise<string>;
   readonly #events: SocketEvents;
   #socket: WebSocket | null = null;
   #backOffMs = BACK_OFF_MIN_MS;
@@ -27,10 +27,11 @@ export class Socket {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
 
-  constructor(url: string, events: SocketEvents) {
-    this.#url = url;
+  /** `where` is asked for the URL before each attempt. */
+  constructor(where: () => Promise<string>, events: SocketEvents) {
+    this.#where = where;
     this.#events = events;
-    this.#open();
+    void this.#begin();
   }
 
   /** Sends, if a session stands; without one there is nobody to tell. */
@@ -45,11 +46,6 @@ export class Socket {
     this.#toldMs = ms;
   }
 
-  /** Where to connect the next time. */
-  moveTo(url: string): void {
-    this.#url = url;
-  }
-
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
@@ -57,12 +53,19 @@ export class Socket {
     this.#socket = null;
   }
 
-  #open(): void {
+  async #begin(): Promise<void> {
     let socket: WebSocket;
     try {
-      socket = new WebSocket(this.#url);
-    } catch {
-      this.#ended();
+      const url = await this.#where();
+      if (this.#closed) {
+        return;
+      }
+      socket = new WebSocket(url);
+    } catch (error) {
+      if (!this.#closed) {
+        console.warn("shoal: no way to the tracker", error);
+        this.#ended();
+      }
       return;
     }
     this.#socket = socket;
@@ -94,6 +97,6 @@ export class Socket {
     const pauseMs = this.#toldMs ?? this.#backOffMs;
     this.#backOffMs = Math.min(this.#backOffMs * 2, BACK_OFF_MAX_MS);
     this.#toldMs = null;
-    this.#timer = setTimeout(() => this.#open(), pauseMs * (0.5 + Math.random()));
+    this.#timer = setTimeout(() => void this.#begin(), pauseMs * (0.5 + Math.random()));
   }
 }

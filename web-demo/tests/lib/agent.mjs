@@ -8,11 +8,16 @@ import { until } from "./wait.mjs";
 
 const START_MS = 20_000;
 
-/** Starts an agent and a player that reads `playlist` through it as a viewer would. */
-export async function watchNatively(stage, playlist, name, { flags = [] } = {}) {
+/**
+ * Starts an agent and a player that reads `playlist` through it as a viewer would; `within` is a
+ * network that they are confined to.
+ */
+export async function watchNatively(stage, playlist, name, { flags = [], within } = {}) {
+  const confined = within ? ["ip", "netns", "exec", within] : [];
   const origin = new URL(playlist);
   const ports = join(stage.folder, `${name}.json`);
   const agent = stage.start(name, [
+    ...confined,
     ...[join(stage.programs, "shoal-agent"), "run", "--origin", origin.origin],
     ...["--listen", "127.0.0.1:0", "--ports-file", ports, ...flags],
   ]);
@@ -23,6 +28,6 @@ export async function watchNatively(stage, playlist, name, { flags = [] } = {}) 
   const { listen } = JSON.parse(readFileSync(ports, "utf8"));
   const url = `http://${listen}/http/${origin.host}${origin.pathname}`;
   const read = ["ffmpeg", "-hide_banner", "-nostdin", "-loglevel", "warning", "-re", "-i", url];
-  stage.start(`${name}-player`, [...read, "-c", "copy", "-f", "null", "-"]);
+  stage.start(`${name}-player`, [...confined, ...read, "-c", "copy", "-f", "null", "-"]);
   return agent;
 }

@@ -72,5 +72,53 @@ export class Line {
   }
 }
 
+/** How a router translates: to the same address for all, or to another for each. */
+const NATS = { stable: "masquerade", symmetric: "masquerade random,fully-random" };
+
+/** A home: a network namespace behind the namespace of a router, which is joined to the host. */
+export class Home {
+  /** Of the namespace. */
+  name;
+  /** The host's address, as seen from within. */
+  host;
+
+  constructor(stage, number, nat) {
+    if (process.getuid?.() !== 0) {
+      throw new Error("a home is made of network namespaces, which takes root");
+    }
+    removeLeftovers();
+    const [outer, wan] = [1, 2].map((at) => `198.19.${process.pid % 256}.${128 + number * 4 + at}`);
+    const router = `${PREFIX}-${process.pid}-${number}-router`;
+    const link = `sh${process.pid}-${number}`;
+    this.name = `${PREFIX}-${process.pid}-${number}-home`;
+    this.host = outer;
+    for (const namespace of [this.name, router]) {
+      ip("netns", "add", namespace);
+      stage.atEnd(() => ip("netns", "del", namespace));
+      ip("-n", namespace, "link", "set", "lo", "up");
+    }
+    ip("link", "add", link, "type", "veth", "peer", "name", "wan0", "netns", router);
+    ip("addr", "add", `${outer}/30`, "dev", link);
+    ip("link", "set", link, "up");
+    const lan = ["type", "veth", "peer", "name", "lan0", "netns", this.name];
+    ip("-n", router, "link", "add", "lan0", ...lan);
+    for (const [namespace, device, address] of [
+      [router, "wan0", `${wan}/30`],
+      [router, "lan0", "10.0.0.1/24"],
+      [this.name, "lan0", "10.0.0.2/24"],
+    ]) {
+      ip("-n", namespace, "addr", "add", address, "dev", device);
+      ip("-n", namespace, "link", "set", device, "up");
+    }
+    ip("-n", router, "route", "add", "default", "via", outer);
+    ip("-n", this.name, "route", "add", "default", "via", "10.0.0.1");
+    const run = (...words) => ip("netns", "exec", router, ...words);
+    run("sysctl", "-qw", "net.ipv4.ip_forward=1");
+    run("nft", "add table ip nat");
+    run("nft", "add chain ip nat out { type nat hook postrouting priority 100 ; }");
+    run("nft", `add rule ip nat out oifname wan0 ${NATS[nat]}`);
+  }
+}
+
 /** Pages tell their neighbours on the other side of a line where they are. */
 export const OPEN_ADDRESSES = ["--disable-features=WebRtcHideLocalIpsWithMdns"];

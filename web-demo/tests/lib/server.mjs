@@ -75,6 +75,13 @@ export class Server {
     await until(`${url.pathname} lists ${segments} segments`, look, 30_000);
   }
 
+  /** What the tracker knows of the stream. */
+  async status() {
+    const url = `http://${this.admin}/status`;
+    const answer = await fetch(url, { signal: AbortSignal.timeout(5_000) });
+    return (await answer.json()).streams[0];
+  }
+
   /** The operator's switch. */
   async switchPeers(enabled) {
     const answer = await fetch(`http://${this.admin}/api/v1/streams/${this.stream}/peers`, {

@@ -25,10 +25,10 @@ export class Viewer {
   }
 
   /** Opens the page; `query` is what it may be told (see `page/viewer.js`). */
-  async open(site, { hls, plain = false, options, config, consent, capped } = {}) {
+  async open(site, { hls, plain = false, options, config, consent, tokens, capped } = {}) {
     const url = new URL(`${site}/index.html`);
     const flags = { plain: plain || undefined, capped };
-    const query = { src: this.#src, hls, options, config, consent, ...flags };
+    const query = { src: this.#src, hls, options, config, consent, tokens, ...flags };
     for (const [key, value] of Object.entries(query).filter(([, each]) => each !== undefined)) {
       const text = typeof value === "object" ? JSON.stringify(value) : String(value);
       url.searchParams.set(key, text);

@@ -2,8 +2,8 @@
  * A host page as small as it can be, and what a scenario asks of it (`window.viewer`).
  *
  * Query: `src`, `hls` (version), `plain` (without Shoal), `options` (Shoal's), `config` (hls.js's),
- * `consent` (`ask`: a callback that waits for `viewer.consent`), `capped` (to the lowest
- * rendition).
+ * `consent` (`ask`: a callback that waits for `viewer.consent`), `tokens` (one for each time that
+ * Shoal asks for one), `capped` (to the lowest rendition).
  */
 
 import { Shoal } from "./shoal.js";
@@ -17,6 +17,11 @@ let consent = () => {};
 if (query.get("consent") === "ask") {
   const asked = new Promise((resolve) => (consent = resolve));
   options.consent = () => asked;
+}
+
+if (query.has("tokens")) {
+  const tokens = JSON.parse(query.get("tokens"));
+  options.token = async () => (tokens.length > 1 ? tokens.shift() : tokens[0]);
 }
 
 const video = document.querySelector("video");

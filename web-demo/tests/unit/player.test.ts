@@ -4,7 +4,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { addressOf, streamAddress, withToken } from "../../sdk/src/player.ts";
+import { addressOf, newerTracker, streamAddress, withToken } from "../../sdk/src/player.ts";
 
 const PLAYLIST = "https://media.example/live/cam/v0/index.m3u8?token=x";
 
@@ -49,13 +49,25 @@ test("plain HTTP has a plain WebSocket", () => {
   assert.equal(address.base, "http://127.0.0.1:8080/live/cam/");
 });
 
-test("a token is shown to the tracker, unless its address has one", () => {
-  const at = (path: string) => addressOf(new URL(path, "https://media.example/live/cam/"), "cam");
-  const { tracker, base } = withToken(at("tracker"), "a.b-c");
-  assert.equal(tracker, "wss://media.example/live/cam/tracker?token=a.b-c");
-  assert.equal(base, "https://media.example/live/cam/");
-  const handedOut = at("tracker?token=x");
-  assert.equal(handedOut.base, base);
-  assert.deepEqual(withToken(handedOut, "a.b-c"), handedOut);
-  assert.deepEqual(withToken(at("tracker"), undefined), at("tracker"));
+const TRACKER = "wss://media.example/live/cam/tracker";
+
+test("a token is shown to the tracker, unless its address has one", async () => {
+  assert.equal(await withToken(TRACKER, "a.b-c"), `${TRACKER}?token=a.b-c`);
+  assert.equal(await withToken(`${TRACKER}?token=x`, "a.b-c"), `${TRACKER}?token=x`);
+  assert.equal(await withToken(TRACKER, undefined), TRACKER);
+});
+
+test("a page's function is asked for a token each time", async () => {
+  let asked = 0;
+  const token = async () => `t${(asked += 1)}`;
+  assert.equal(await withToken(TRACKER, token), `${TRACKER}?token=t1`);
+  assert.equal(await withToken(TRACKER, token), `${TRACKER}?token=t2`);
+  assert.equal(await withToken(`${TRACKER}?token=x`, token), `${TRACKER}?token=t3`);
+});
+
+test("a playlist without a token takes none away", () => {
+  const [one, two] = [`${TRACKER}?token=1`, `${TRACKER}?token=2`];
+  assert.equal(newerTracker(TRACKER, one), one);
+  assert.equal(newerTracker(one, two), two);
+  assert.equal(newerTracker(two, TRACKER), two);
 });

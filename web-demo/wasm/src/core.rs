@@ -8,7 +8,7 @@ use bytes::Bytes;
 use shoal_peer::{
     ByteRange, Config, Engine, FetchId, Input, Offence, OriginFailure, Output, RequestId,
 };
-use shoal_wire::tracker_message::{RefuseCode, Signal};
+use shoal_wire::tracker_message::{Mapping, RefuseCode, Signal};
 use shoal_wire::{
     BitRate, ClientMessage, Instant, ObjectId, PROTOCOL, PeerId, PeerMessage, ServerMessage,
     ShareMode, StreamName,
@@ -191,6 +191,17 @@ impl Core {
         if let (Ok(peer), Ok(signal)) = (peer.parse(), serde_json::from_str::<Signal>(signal)) {
             self.host.tell(&ClientMessage::Signal { peer, signal }.to_json());
         }
+    }
+
+    /// How this page's address is translated: `stable`, `symmetric` or `unknown`.
+    #[wasm_bindgen(js_name = tellMapping)]
+    pub fn tell_mapping(&self, mapping: &str) {
+        let mapping = match mapping {
+            "stable" => Mapping::Stable,
+            "symmetric" => Mapping::Symmetric,
+            _ => Mapping::Unknown,
+        };
+        self.host.tell(&ClientMessage::Mapping { mapping }.to_json());
     }
 
     /// A link opened.
