@@ -109,14 +109,14 @@ struct Listeners {
 }
 
 impl Listeners {
-    async fn bind(config: &Config) -> Result<Self, StartError> {
+    fn bind(config: &Config) -> Result<Self, StartError> {
         let server = &config.server;
         let public = server.listen.0.expect("a checked configuration has an address");
         Ok(Self {
-            public: Listener::bind(public, "listen").await.map_err(StartError::of)?,
-            ingest: bind(server.ingest_listen, "ingest-listen").await?,
-            mirror: bind(server.mirror_listen, "mirror-listen").await?,
-            admin: bind(server.admin_listen, "admin-listen").await?,
+            public: Listener::bind(public, "listen").map_err(StartError::of)?,
+            ingest: bind(server.ingest_listen, "ingest-listen")?,
+            mirror: bind(server.mirror_listen, "mirror-listen")?,
+            admin: bind(server.admin_listen, "admin-listen")?,
         })
     }
 
@@ -131,10 +131,10 @@ impl Listeners {
     }
 }
 
-async fn bind(address: config::Listen, flag: &'static str) -> Result<Option<Listener>, StartError> {
+fn bind(address: config::Listen, flag: &'static str) -> Result<Option<Listener>, StartError> {
     match address.0 {
         None => Ok(None),
-        Some(address) => Listener::bind(address, flag).await.map(Some).map_err(StartError::of),
+        Some(address) => Listener::bind(address, flag).map(Some).map_err(StartError::of),
     }
 }
 
@@ -144,7 +144,7 @@ impl Server {
     /// # Errors
     /// [`StartError`] if an address or the data directory cannot be used.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        let listeners = Listeners::bind(config).await?;
+        let listeners = Listeners::bind(config)?;
         let ports = listeners.ports();
         let (news, news_inbox) = mpsc::channel(NEWS_MAX);
         let origin = Arc::new(Origin::open(config, &news).map_err(StartError::of)?);

@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,10 @@ use tower::ServiceExt;
 /// Time for the head of a later request to come, and for an idle connection to ask again: encoders
 /// with segments of 30 s keep theirs.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// Connections that may wait to be taken; the system takes no more than its `somaxconn`, which is
+/// that by default. Who finds the queue full waits for a second, and for twice as long each time: of
+/// 128 places, as many as there are otherwise, a crowd that joins leaves none.
+const ACCEPT_QUEUE: u32 = 4096;
 /// Time for a client to agree on TLS.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes that wait in memory to be written to one connection.
@@ -61,13 +65,18 @@ pub(crate) struct Service {
 
 impl Listener {
     /// Binds `address`; `flag` is the one that changes it.
-    pub(crate) async fn bind(address: SocketAddr, flag: &'static str) -> Result<Self, BindError> {
-        let bound = async {
-            let socket = TcpListener::bind(address).await?;
+    pub(crate) fn bind(address: SocketAddr, flag: &'static str) -> Result<Self, BindError> {
+        let bound = || {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            // A server that begins again finds its address free; elsewhere it means another thing.
+            #[cfg(unix)]
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            let socket = socket.listen(ACCEPT_QUEUE)?;
             let address = socket.local_addr()?;
             Ok(Self { socket, address })
         };
-        bound.await.map_err(|error: io::Error| {
+        bound().map_err(|error: io::Error| {
             if error.kind() == io::ErrorKind::AddrInUse {
                 BindError::InUse { address, flag }
             } else {

@@ -8,10 +8,13 @@ use serde_json::{Value, json};
 use shoal_server::Server;
 use shoal_server::config::Config;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
 
 /// No test waits longer than this for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -141,9 +144,7 @@ impl Fixture {
 
     /// The value of a metric line, 0 where it is absent.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
-        let text = self.admin("/metrics").await.text().await.unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().unwrap())
+        value(&self.admin("/metrics").await.text().await.unwrap(), name)
     }
 }
 
@@ -157,6 +158,37 @@ pub(crate) fn config(directory: &TempDir, more: &str) -> Config {
         data.display()
     );
     Config::from_toml(&text).unwrap()
+}
+
+/// The program itself, with a data directory and a file of ports in `directory`.
+pub(crate) async fn spawn(directory: &Path, args: &[&str]) -> (Child, Value) {
+    let ports = directory.join("ports.json");
+    let _ = std::fs::remove_file(&ports);
+    let child = Command::new(env!("CARGO_BIN_EXE_shoal-server"))
+        .args(["--listen", "127.0.0.1:0", "--stream", "cam=key1", "--data-dir"])
+        .arg(directory.join("data"))
+        .arg("--ports-file")
+        .arg(&ports)
+        .args(args)
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let text = until(|| async { std::fs::read_to_string(&ports).ok() }).await;
+    (child, serde_json::from_str(&text).unwrap())
+}
+
+/// Pushes into `cam` of the server at `base`.
+pub(crate) async fn put(base: &str, name: &str, body: impl Into<reqwest::Body>) {
+    let request = http().put(format!("{base}/publish/key1/cam/{name}"));
+    let response = soon(request.body(body).send()).await.unwrap();
+    assert!(response.status().is_success(), "{name}: {}", response.status());
+}
+
+/// The value of a line of `/metrics`, 0 where it is absent.
+pub(crate) fn value(metrics: &str, name: &str) -> f64 {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.map_or(0.0, |value| value.parse().unwrap())
 }
 
 /// An encoder's live playlist of these two-second segments.

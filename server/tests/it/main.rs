@@ -8,6 +8,8 @@
 mod abuse;
 mod admission;
 mod control;
+#[cfg(unix)]
+mod crowd;
 mod dashboard;
 mod epochs;
 mod ffmpeg;

@@ -1,9 +1,8 @@
 //! The server itself goes away and comes back.
 
-use crate::harness::{Fixture, PATIENCE, playlist, soon, uris};
+use crate::harness::{Fixture, playlist, put, soon, spawn, uris};
 use std::path::Path;
-use std::process::Stdio;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 #[tokio::test]
 async fn after_a_restart_everything_goes_on() {
@@ -24,35 +23,15 @@ async fn after_a_restart_everything_goes_on() {
 }
 
 /// The program itself, so that it can be killed.
-async fn spawn(directory: &Path) -> (Child, String) {
-    let ports = directory.join("ports.json");
-    let _ = std::fs::remove_file(&ports);
-    let child = Command::new(env!("CARGO_BIN_EXE_shoal-server"))
-        .args(["--listen", "127.0.0.1:0", "--admin-listen", "", "--stream", "cam=key1"])
-        .arg("--data-dir")
-        .arg(directory.join("data"))
-        .arg("--ports-file")
-        .arg(&ports)
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let text = crate::harness::until(|| async { std::fs::read_to_string(&ports).ok() }).await;
-    let ports: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let base = format!("http://{}", ports["listen"].as_str().unwrap());
-    (child, base)
-}
-
-async fn put(base: &str, name: &str, body: impl Into<reqwest::Body>) {
-    let request = crate::harness::http().put(format!("{base}/publish/key1/cam/{name}"));
-    let response = soon(request.body(body).timeout(PATIENCE).send()).await.unwrap();
-    assert!(response.status().is_success());
+async fn program(directory: &Path) -> (Child, String) {
+    let (child, ports) = spawn(directory, &["--admin-listen", ""]).await;
+    (child, format!("http://{}", ports["listen"].as_str().unwrap()))
 }
 
 #[tokio::test]
 async fn a_killed_server_comes_back_as_it_was() {
     let directory = tempfile::tempdir().unwrap();
-    let (mut child, base) = spawn(directory.path()).await;
+    let (mut child, base) = program(directory.path()).await;
     for seq in 0..4_u64 {
         put(&base, &format!("index{seq}.ts"), format!("segment {seq}")).await;
         put(&base, "index.m3u8", playlist(0..=seq)).await;
@@ -67,7 +46,7 @@ async fn a_killed_server_comes_back_as_it_was() {
     let before = get(base).await;
     // An upload that no playlist has named is lost with the process, and sent again.
     soon(child.kill()).await.unwrap();
-    let (_child, base) = spawn(directory.path()).await;
+    let (_child, base) = program(directory.path()).await;
     assert_eq!(get(base.clone()).await, before);
     put(&base, "index4.ts", "segment 4").await;
     put(&base, "index.m3u8", playlist(0..=4)).await;
