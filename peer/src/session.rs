@@ -133,6 +133,7 @@ impl Engine {
             }
             // The shell's own matters.
             ServerMessage::Signal { .. }
+            | ServerMessage::IceServers { .. }
             | ServerMessage::Reconnect { .. }
             | ServerMessage::Refuse { .. } => {}
         }

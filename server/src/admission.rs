@@ -11,6 +11,7 @@ mod limits;
 mod token;
 
 pub(crate) use hook::{Action, Question};
+pub(crate) use ice::ViewersIce;
 pub(crate) use keys::{Keys, own_secret};
 pub(crate) use limits::{network, per_second};
 pub(crate) use token::{Bearer, Ticket, TokenError};
@@ -25,7 +26,6 @@ use hook::Hook;
 use ice::Ice;
 use limits::JoinLimits;
 use shoal_wire::StreamName;
-use shoal_wire::tracker_message::IceServer;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,7 +91,7 @@ pub(crate) struct Admission {
     pub(crate) keys: Keys,
     joins: JoinLimits,
     hook: Option<Hook>,
-    ice: Ice,
+    ice: Arc<Ice>,
     web_origins: Vec<WebOrigin>,
     play: Play,
     lifetime: Duration,
@@ -111,7 +111,7 @@ impl Admission {
             keys: Keys::new(auth, own_secret)?,
             joins: JoinLimits::new(&config.tracker),
             hook: Hook::new(auth)?,
-            ice: Ice::new(config, stun),
+            ice: Arc::new(Ice::new(config, stun)),
             web_origins: auth.web_origins.clone(),
             play: auth.play,
             lifetime: auth.token_lifetime_ms.0,
@@ -187,7 +187,7 @@ impl Admission {
         stream: &StreamName,
         client: &Client,
         (uri, headers): (&Uri, &HeaderMap),
-    ) -> Result<(Ticket, Vec<IceServer>), Refusal> {
+    ) -> Result<(Ticket, ViewersIce), Refusal> {
         let origin = headers.get(header::ORIGIN).map(|value| value.to_str().unwrap_or("null"));
         let admitted =
             |origin: &str| origin.eq_ignore_ascii_case(&client.site) || self.admits_origin(origin);
@@ -199,7 +199,7 @@ impl Admission {
         let shown = client.shows(uri, headers).ok_or(TokenError::Missing)?;
         let ticket = self.keys.check(&shown.token, stream, client.address)?;
         self.joins.join(ticket.bearer)?;
-        Ok((ticket, self.ice.servers(client.host(), ticket.bearer)))
+        Ok((ticket, self.ice.of(client.host(), ticket.bearer)))
     }
 
     /// Whether playback of the server's own streams needs a token: no cache may then answer.

@@ -22,7 +22,7 @@ pub(crate) use session::serve;
 pub(crate) use swarm::{SwarmStatus, ViewerStatus};
 pub(crate) use trace::TraceReport;
 
-use crate::admission::{Bearer, Ticket};
+use crate::admission::{Bearer, Ticket, ViewersIce};
 use crate::config::{Config, HoldoutConfig, TrackerConfig};
 use crate::metrics::Metrics;
 use crate::origin::Origin;
@@ -71,7 +71,7 @@ pub(crate) struct Guest {
     pub(crate) ticket: Ticket,
     pub(crate) address: IpAddr,
     /// The ICE servers that it is given.
-    pub(crate) ice: Vec<IceServer>,
+    pub(crate) ice: ViewersIce,
 }
 
 /// What the hub is told.

@@ -429,6 +429,11 @@ pub enum ServerMessage {
         /// Time between reports, ms.
         report_interval_ms: u32,
     },
+    /// ICE servers for all links from now on: those of the welcome soon hold no longer.
+    IceServers {
+        /// All of them.
+        ice_servers: Vec<IceServer>,
+    },
     /// The stream's renditions changed.
     Renditions {
         /// All of them.

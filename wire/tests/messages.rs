@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use shoal_wire::digest::{CHUNK_SIZE_MIN, CHUNKS_MAX};
 use shoal_wire::peer_message::{CHUNKS_PER_MESSAGE_MAX, Holding, MESSAGE_BYTES_MAX};
 use shoal_wire::tracker_message::{
-    Assignment, Mapping, MsnRun, RenditionInfo, Report, Signal, Source, Totals,
+    Assignment, IceServer, Mapping, MsnRun, RenditionInfo, Report, Signal, Source, Totals,
 };
 use shoal_wire::{
     BitRate, ByteSize, ChunkRange, ClientMessage, DecodeError, Digest, Epoch, ObjectId,
@@ -290,7 +290,18 @@ fn json_messages_round_trip() {
         sources.to_json(),
         r#"{"type":"sources","rendition":1,"epoch":3,"sources":[{"peer":"0000000000000007","runs":[{"first":4,"count":2}],"next":6}]}"#
     );
-    for message in [plan, digest, sources] {
+    let ice = ServerMessage::IceServers {
+        ice_servers: vec![IceServer {
+            urls: vec!["turn:t.example".into()],
+            username: Some("1:a".into()),
+            credential: None,
+        }],
+    };
+    assert_eq!(
+        ice.to_json(),
+        r#"{"type":"ice_servers","ice_servers":[{"urls":["turn:t.example"],"username":"1:a"}]}"#
+    );
+    for message in [plan, digest, sources, ice] {
         assert_eq!(ServerMessage::from_json(&message.to_json()), Ok(message));
     }
 }

@@ -207,7 +207,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
             }
             ServerMessage::Refuse { code, message } => bail!("refused ({code:?}): {message}"),
             ServerMessage::Reconnect { .. } => bail!("the server sends its viewers away"),
-            ServerMessage::Renditions { .. }
+            ServerMessage::IceServers { .. }
+            | ServerMessage::Renditions { .. }
             | ServerMessage::Introduce { offer: false, .. }
             | ServerMessage::Signal { signal: Signal::Candidate { .. }, .. }
             | ServerMessage::Sources { .. }

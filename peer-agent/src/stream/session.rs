@@ -50,19 +50,17 @@ impl Outside {
     /// The tracker answered the hello: links can be made, from now on with these ICE servers.
     pub(crate) fn welcomed(&mut self, servers: &[WireIceServer]) {
         self.welcome = true;
-        let servers = servers.iter().map(|server| IceServer {
-            urls: server.urls.clone(),
-            username: server.username.clone().unwrap_or_default(),
-            credential: server.credential.clone().unwrap_or_default(),
-        });
-        let servers: Vec<_> = servers.collect();
+        let servers = ice_servers(servers);
         self.look_at_mapping(servers.clone());
-        match &mut self.links {
-            Some(links) => links.set_ice_servers(servers),
-            None => {
-                let config = LinkConfig { ice_servers: servers, ..LinkConfig::new(self.local) };
-                self.links = Some(Links::new(config));
-            }
+        let local = self.local;
+        let links = || Links::new(LinkConfig::new(local));
+        self.links.get_or_insert_with(links).set_ice_servers(servers);
+    }
+
+    /// Links that are opened from now on use these ICE servers.
+    pub(crate) fn use_ice_servers(&mut self, servers: &[WireIceServer]) {
+        if let Some(links) = &mut self.links {
+            links.set_ice_servers(ice_servers(servers));
         }
     }
 
@@ -167,4 +165,13 @@ impl Outside {
         self.out = None;
         self.links = None;
     }
+}
+
+fn ice_servers(servers: &[WireIceServer]) -> Vec<IceServer> {
+    let server = |server: &WireIceServer| IceServer {
+        urls: server.urls.clone(),
+        username: server.username.clone().unwrap_or_default(),
+        credential: server.credential.clone().unwrap_or_default(),
+    };
+    servers.iter().map(server).collect()
 }

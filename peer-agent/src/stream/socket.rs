@@ -237,6 +237,7 @@ async fn take_frame(frame: Message, events: &mpsc::Sender<SocketEvent>) -> Optio
             })
         }
         ServerMessage::Welcome { .. }
+        | ServerMessage::IceServers { .. }
         | ServerMessage::Renditions { .. }
         | ServerMessage::Introduce { .. }
         | ServerMessage::Signal { .. }

@@ -349,6 +349,10 @@ impl StreamTask {
             self.outside.signal(peer, signal);
             return;
         }
+        if let ServerMessage::IceServers { ice_servers } = message {
+            self.outside.use_ice_servers(&ice_servers);
+            return;
+        }
         if let ServerMessage::Welcome { ice_servers, peer, .. } = &message {
             tracing::info!(stream = %self.address.name, %peer, "tracker session stands");
             self.outside.welcomed(ice_servers);

@@ -11,8 +11,40 @@ use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::get_current_timestamp;
 use ring::hmac;
 use shoal_wire::tracker_message::IceServer;
+use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
+
+/// The ICE servers of one viewer: made anew each time, since passwords end.
+#[derive(Clone)]
+pub(crate) struct ViewersIce {
+    ice: Arc<Ice>,
+    /// Under which the viewer found this server.
+    host: Box<str>,
+    bearer: Bearer,
+}
+
+impl ViewersIce {
+    /// All of them, with passwords that hold from now on.
+    pub(crate) fn servers(&self) -> Vec<IceServer> {
+        self.ice.servers(&self.host, self.bearer)
+    }
+
+    /// After which time to give them again: while the passwords still hold for as long once more.
+    pub(crate) fn renew_after(&self) -> Duration {
+        if self.ice.turn_urls.is_empty() { NEVER } else { self.ice.turn_lifetime / 2 }
+    }
+}
+
+impl fmt::Debug for ViewersIce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ViewersIce(…)")
+    }
+}
+
+/// Longer than any session: a year.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What is configured.
 pub(super) struct Ice {
@@ -41,7 +73,11 @@ impl Ice {
     }
 
     /// For a viewer whose request went to `host`.
-    pub(super) fn servers(&self, host: &str, bearer: Bearer) -> Vec<IceServer> {
+    pub(super) fn of(self: &Arc<Self>, host: &str, bearer: Bearer) -> ViewersIce {
+        ViewersIce { ice: Arc::clone(self), host: host.into(), bearer }
+    }
+
+    fn servers(&self, host: &str, bearer: Bearer) -> Vec<IceServer> {
         let host = self.stun_host.as_deref().unwrap_or(host);
         let own = self.stun_ports.iter().filter(|_| !host.is_empty());
         let own = own.map(|port| format!("stun:{host}:{port}"));

@@ -10,7 +10,7 @@ use super::links::Kind;
 use super::outbox::{Inbox, Outbox};
 use super::oversight::origin_of;
 use super::{Command, Guest, Joining, Refused, SessionEntry};
-use crate::admission::{Refusal, TokenError};
+use crate::admission::{Refusal, TokenError, ViewersIce};
 use crate::net::{Broken, WebSocket};
 use axum::extract::ws::{Message, Utf8Bytes};
 use shoal_tracker::{Mapping, Place, Profile};
@@ -92,7 +92,8 @@ async fn run(socket: &mut WebSocket, entry: &SessionEntry, guest: &Guest) -> Res
     let reports =
         Budget::new(REPORTS_PER_INTERVAL / entry.config.report_interval_ms.0.as_secs_f64());
     let expires = guest.ticket.expires;
-    let mut session = Session { entry, stream, peer, expires, inbox, budget, reports };
+    let ice = &guest.ice;
+    let mut session = Session { entry, stream, peer, expires, ice, inbox, budget, reports };
     let ended = session.exchange(socket).await;
     let Session { stream, .. } = session;
     // Fails only when the hub has gone, and then it knows.
@@ -136,7 +137,7 @@ fn joining(
         mapping: Mapping::Unknown,
     };
     let kind = Kind::of(&agent, offers);
-    let (bearer, ice) = (guest.ticket.bearer, guest.ice.clone());
+    let (bearer, ice) = (guest.ticket.bearer, guest.ice.servers());
     let origin = 0;
     Ok(Joining { stream, bearer, ice, profile, offers, kind, origin, resume, outbox, reply })
 }
@@ -147,6 +148,7 @@ struct Session<'a> {
     peer: PeerId,
     /// When its token no longer holds.
     expires: Instant,
+    ice: &'a ViewersIce,
     inbox: Inbox,
     budget: Budget,
     reports: Budget,
@@ -157,6 +159,7 @@ impl Session<'_> {
         let interval = self.entry.config.ping_interval_ms.0;
         let mut heard = Instant::now();
         let mut pings = 0;
+        let mut renew_at = heard + self.ice.renew_after();
         loop {
             let ping_at = heard + interval * (pings + 1);
             tokio::select! {
@@ -187,9 +190,17 @@ impl Session<'_> {
                         return Ok(());
                     }
                 }
-                () = tokio::time::sleep_until(ping_at.min(self.expires)) => {
-                    if Instant::now() >= self.expires {
+                () = tokio::time::sleep_until(ping_at.min(self.expires).min(renew_at)) => {
+                    let now = Instant::now();
+                    if now >= self.expires {
                         return Err(self.expired());
+                    }
+                    if now >= renew_at {
+                        renew_at = now + self.ice.renew_after();
+                        if !Box::pin(self.renew_ice(socket)).await {
+                            return Ok(());
+                        }
+                        continue;
                     }
                     pings += 1;
                     let ping = socket.send(Message::Ping(bytes::Bytes::new()));
@@ -200,6 +211,12 @@ impl Session<'_> {
                 }
             }
         }
+    }
+
+    /// Gives ICE servers whose passwords are new; whether the socket took them.
+    async fn renew_ice(&self, socket: &mut WebSocket) -> bool {
+        let message = ServerMessage::IceServers { ice_servers: self.ice.servers() };
+        write(socket, std::iter::once(message.to_json().into())).await
     }
 
     /// Counted and said as it is to who would join with such a token.

@@ -373,6 +373,23 @@ async fn a_viewer_keeps_its_name_when_it_comes_back() {
 }
 
 #[tokio::test]
+async fn turn_passwords_are_renewed_while_they_hold() {
+    let turn = "turn.urls = ['turn:t.example']\nturn.secret = 'north'\nturn.lifetime_ms = 2000";
+    let fixture = Fixture::with(turn).await;
+    let mut viewer = Viewer::hello(&fixture, "cam").await;
+    let first = viewer.hear().await;
+    let ServerMessage::Welcome { ice_servers: mut before, .. } = first else { panic!("{first:?}") };
+    for _ in 0..2 {
+        let next = viewer.hear().await;
+        let ServerMessage::IceServers { ice_servers } = next else { panic!("{next:?}") };
+        // Names begin with the time at which they end.
+        assert!(ice_servers[0].username > before[0].username, "{ice_servers:?}");
+        assert_ne!(ice_servers[0].credential, before[0].credential);
+        before = ice_servers;
+    }
+}
+
+#[tokio::test]
 async fn viewers_are_counted_by_what_translates_their_addresses() {
     let fixture = Fixture::new().await;
     let counts = || async {

@@ -373,14 +373,15 @@ export class Session implements Host {
   }
 
   welcome(iceServers: string): void {
-    const servers = [
-      ...(JSON.parse(iceServers) as RTCIceServer[]),
-      ...this.#settings.iceServers,
-    ];
-    this.#links.iceServers = servers;
-    void this.#lookAtMapping(servers);
+    this.iceServers(iceServers);
+    void this.#lookAtMapping(this.#links.iceServers);
     this.connected = true;
     this.#events.emit("connection", { connected: true });
+  }
+
+  iceServers(iceServers: string): void {
+    const servers = JSON.parse(iceServers) as RTCIceServer[];
+    this.#links.iceServers = [...servers, ...this.#settings.iceServers];
   }
 
   dismissed(afterMs: number, why: string): void {

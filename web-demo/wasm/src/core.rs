@@ -159,6 +159,11 @@ impl Core {
                 let servers = serde_json::to_string(ice_servers).expect("servers are text");
                 self.host.welcome(&servers);
             }
+            ServerMessage::IceServers { ice_servers } => {
+                let servers = serde_json::to_string(ice_servers).expect("servers are text");
+                self.host.ice_servers(&servers);
+                return true;
+            }
             ServerMessage::Reconnect { after_ms } => {
                 self.host.dismissed((*after_ms).into(), "the server is about to stop");
             }

@@ -25,6 +25,8 @@ export interface Host {
   tell(text: string): void;
   /** The tracker's session stands. ICE servers as JSON, in the form of `RTCIceServer[]`. */
   welcome(iceServers: string): void;
+  /** The same, which replace those of the welcome. */
+  iceServers(iceServers: string): void;
   /** The tracker ends the session. Come back after so many ms; -1 is the page's own pause. */
   dismissed(afterMs: number, why: string): void;
   /** Another peer's signal as JSON: `{kind: "offer" | "answer", sdp}` or `{kind: "candidate", candidate, mid}`. */
@@ -66,6 +68,8 @@ extern "C" {
     pub(crate) fn tell(this: &Host, text: &str);
     #[wasm_bindgen(method)]
     pub(crate) fn welcome(this: &Host, ice_servers: &str);
+    #[wasm_bindgen(method, js_name = iceServers)]
+    pub(crate) fn ice_servers(this: &Host, ice_servers: &str);
     #[wasm_bindgen(method)]
     pub(crate) fn dismissed(this: &Host, after_ms: f64, why: &str);
     #[wasm_bindgen(method)]
