@@ -101,6 +101,8 @@ impl QualityMetrics {
 pub(crate) struct RoomMetrics {
     pub(crate) resource_index: GaugeVec,
     pub(crate) offload_bound: GaugeVec,
+    pub(crate) demand: GaugeVec,
+    pub(crate) supply: GaugeVec,
     pub(crate) peer_mappings: IntGaugeVec,
     pub(crate) peers_max: Gauge,
     pub(crate) connections_max: Gauge,
@@ -118,6 +120,16 @@ impl RoomMetrics {
                 "shoal_offload_bound",
                 "The offload that a stream's viewers make possible: one copy, or their upload.",
                 &["stream"],
+            ),
+            demand: make.gauges(
+                "shoal_demand_bits_per_second",
+                "What the planned viewers of a rendition take together.",
+                &["stream", "rendition"],
+            ),
+            supply: make.gauges(
+                "shoal_supply_bits_per_second",
+                "Upload that the planned viewers of a rendition have for it.",
+                &["stream", "rendition"],
             ),
             peer_mappings: make.int_gauges(
                 "shoal_peer_mappings",

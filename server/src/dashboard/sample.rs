@@ -68,6 +68,13 @@ impl Sample {
             let share = |permille: u64| permille as f64 / 1000.0;
             metrics.room.resource_index.with_label_values(&name).set(share(stream.resource_index));
             metrics.room.offload_bound.with_label_values(&name).set(share(stream.row[BOUND]));
+            for it in &stream.renditions {
+                let rendition = [name[0], &it.rendition.to_string()];
+                let demand = it.rate_bps as f64 * f64::from(it.members);
+                let supply = demand * share(it.resource_index);
+                metrics.room.demand.with_label_values(&rendition).set(demand);
+                metrics.room.supply.with_label_values(&rendition).set(supply);
+            }
         }
     }
 }

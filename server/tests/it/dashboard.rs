@@ -1,6 +1,6 @@
 //! The operator's page behind its looks: the stream of samples, and the switch for peers.
 
-use crate::harness::{Fixture, soon};
+use crate::harness::{Fixture, soon, until};
 use crate::tracker::Viewer;
 use reqwest::Response;
 use serde_json::Value;
@@ -79,6 +79,18 @@ async fn the_past_comes_first_and_then_a_sample_a_second() {
     let stream = &sample["streams"][0];
     assert_eq!((&stream["stream"], &stream["peers_enabled"]), (&"cam".into(), &true.into()));
     assert_eq!(stream["renditions"][0]["playlist"], "index.m3u8");
+    let figures = async || {
+        let metric = async |name: &str| {
+            let labels = "{rendition=\"0\",stream=\"cam\"}";
+            fixture.metric(&format!("shoal_{name}_bits_per_second{labels}")).await
+        };
+        let (demand, supply) = (metric("demand").await, metric("supply").await);
+        let index = fixture.metric("shoal_resource_index{stream=\"cam\"}").await;
+        // 50,000 bytes for two seconds, and one who watches.
+        ((demand - 200_000.0).abs() < 2_000.0 && (supply - demand * index).abs() < 1.0)
+            .then_some(supply)
+    };
+    assert!(until(|| async { figures().await }).await > 0.0);
     let planted = |data: &Value| data["cam"]["visited"].as_u64() > Some(0);
     let forests = events.until("forests", planted).await;
     let tree = &forests["cam"]["trees"][0];
