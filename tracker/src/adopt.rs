@@ -67,7 +67,8 @@ impl Swarm {
         above: MemberIx,
     ) -> bool {
         let tree = &self.trees[k];
-        if member == above || tree.parent(above) == Parent::Out || tree.is_below(above, member) {
+        let is_out = tree.parent(above) == Parent::Out;
+        if member == above || is_out || self.is_fed_through(core, k, above, member) {
             return false;
         }
         let (child, parent) = (self.member(member).peer, self.member(above).peer);

@@ -169,7 +169,7 @@ impl Probe<'_> {
         let way_us = self.core.way_us(self.peer, self.swarm.member(parent).peer);
         let cost_us = base_us.saturating_add(way_us);
         let better = self.best.is_none_or(|best| cost_us < best.cost_us);
-        if better && self.swarm.is_above_ground(self.k, self.member, parent) {
+        if better && self.swarm.is_above_ground(self.core, self.k, self.member, parent) {
             self.best = Some(Choice { parent, cost_us, making });
         }
         self.compared += 1;
@@ -335,12 +335,13 @@ impl Swarm {
         best
     }
 
-    /// Whether a member is in the forest and not below another.
-    fn is_above_ground(&self, k: usize, member: MemberIx, parent: MemberIx) -> bool {
+    /// Whether `parent` is in the forest and nothing comes to it through `member`.
+    fn is_above_ground(&self, core: &Core, k: usize, member: MemberIx, parent: MemberIx) -> bool {
         let tree = &self.trees[k];
+        let feeds = tree.node(member).children() > 0 || self.member(member).acts_until > core.now;
         member != parent
             && tree.parent(parent) != Parent::Out
-            && (tree.node(member).children() == 0 || !tree.is_below(parent, member))
+            && (!feeds || !self.is_fed_through(core, k, parent, member))
     }
 
     /// Whether a member may become the child of another, slots apart.
@@ -351,7 +352,7 @@ impl Swarm {
         member: MemberIx,
         parent: MemberIx,
     ) -> bool {
-        self.is_above_ground(k, member, parent)
+        self.is_above_ground(core, k, member, parent)
             && core.can_link(self.member(member).peer, self.member(parent).peer)
     }
 

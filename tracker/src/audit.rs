@@ -83,6 +83,12 @@ impl Tracker {
         ensure(!matches!(tree.parent(top), Parent::Member(_)), || {
             format!("{member:?} is in a cycle in substream {k}")
         })?;
+        let acting = swarm.acting_parent(&self.core, k, member);
+        let comes_back =
+            acting.filter(|&acting| swarm.is_fed_through(&self.core, k, acting, member));
+        ensure(comes_back.is_none(), || {
+            format!("{member:?} is fed through itself in substream {k} while a link opens")
+        })?;
         let children = tree.children(member).count();
         ensure(children == usize::from(tree.node(member).children()), || {
             format!("{member:?} counts its children wrongly in substream {k}")

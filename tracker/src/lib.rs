@@ -6,6 +6,7 @@
 
 extern crate alloc;
 
+mod acting;
 mod adopt;
 mod attach;
 mod audit;

@@ -144,6 +144,16 @@ impl Core {
         a.is_barred_from(b) || b.is_barred_from(a)
     }
 
+    /// Whether two peers have a link, open or opening.
+    pub(crate) fn know_each_other(&self, a: PeerIx, b: PeerIx) -> bool {
+        self.peers.peer(a).link(b).is_some()
+    }
+
+    /// Whether two peers have an open link.
+    pub(crate) fn are_linked(&self, a: PeerIx, b: PeerIx) -> bool {
+        self.peers.peer(a).link(b).is_some_and(Link::is_open)
+    }
+
     /// Links that a peer could still add or have in place of idle ones.
     pub(crate) fn link_room(&self, peer: PeerIx) -> usize {
         let peer = self.peers.peer(peer);

@@ -250,6 +250,7 @@ impl Swarm {
     pub(crate) fn leave(&mut self, core: &mut Core, member: MemberIx) {
         self.uproot(core, member);
         self.forget_awaited(member);
+        self.forget_actor(core, member);
         self.remove(member);
     }
 
@@ -262,9 +263,12 @@ impl Swarm {
 
     /// Takes all edges between two members away and replaces them.
     pub(crate) fn part(&mut self, core: &mut Core, a: MemberIx, b: MemberIx) {
+        self.forget_acting_pair(a, b);
         for k in 0..self.substreams() {
             for (child, parent) in [(a, b), (b, a)] {
-                if self.trees[k].parent(child) == Parent::Member(parent) {
+                if self.trees[k].parent(child) == Parent::Member(parent)
+                    && !self.go_back(core, k, child)
+                {
                     self.replant(core, k, child);
                 }
             }

@@ -36,6 +36,8 @@ pub(crate) struct Member {
     changed: u8,
     /// Substreams in which it is a root.
     pub(crate) roots: u8,
+    /// Until when it may feed members that were moved away from it.
+    pub(crate) acts_until: Stamp,
     /// Time that its uplink needs for a chunk, µs.
     pub(crate) chunk_time_us: u32,
     /// Upload for this rendition.
@@ -203,6 +205,7 @@ impl Swarm {
             homes: 0,
             changed: 0,
             roots: 0,
+            acts_until: Stamp::ZERO,
             chunk_time_us: 0,
             upload_kbps: 0,
             crowded: false,
@@ -271,6 +274,7 @@ impl Swarm {
                 }
             }
             Parent::Member(parent) => {
+                self.begin_acting(core, k, member, parent);
                 self.member_mut(parent).used -= 1;
                 core.release_link(self.member(member).peer, self.member(parent).peer);
                 self.refresh(parent);
@@ -287,12 +291,17 @@ impl Swarm {
         match to {
             Parent::Out | Parent::Awaited => {}
             Parent::Origin => {
+                self.trees[k].node_mut(member).acting = MemberIx::NONE;
                 self.member_mut(member).roots += 1;
                 self.roots.insert(member);
             }
             Parent::Member(parent) => {
                 self.member_mut(parent).used += 1;
+                if !core.know_each_other(self.member(member).peer, self.member(parent).peer) {
+                    self.forget_acting_pair(member, parent);
+                }
                 core.use_link(self.member(member).peer, self.member(parent).peer);
+                self.end_acting(core, k, member, parent);
                 self.add_home(parent, k);
                 self.refresh(parent);
                 if self.trees[k].node(member).is_interior() {
@@ -318,6 +327,7 @@ impl Swarm {
         for k in 0..self.trees.len() {
             for (child, parent) in [(a, b), (b, a)] {
                 if self.trees[k].parent(child) == Parent::Member(parent) {
+                    self.end_acting(core, k, child, parent);
                     self.measure(core, k, child);
                 }
             }

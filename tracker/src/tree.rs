@@ -67,6 +67,8 @@ pub(crate) struct Node {
     rank: u16,
     /// When it was last moved.
     pub(crate) moved: Stamp,
+    /// Who goes on feeding it until the link to its parent is open.
+    pub(crate) acting: MemberIx,
     children: u16,
     strong_children: u16,
     above: Above,
@@ -91,6 +93,7 @@ impl Node {
             trip: 0,
             rank: 0,
             moved: now,
+            acting: MemberIx::NONE,
             children: 0,
             strong_children: 0,
             above: Above::Out,
@@ -156,6 +159,8 @@ pub(crate) struct Tree {
 
 /// Steps upward after which a chain counts as endless: far deeper than any tree should be.
 const DEPTH_MAX: usize = 512;
+/// Ways that are still to be followed upward at once.
+const BRANCHES_MAX: usize = 16;
 
 impl Tree {
     pub(crate) fn new(salt: u32) -> Self {
@@ -244,17 +249,33 @@ impl Tree {
         })
     }
 
-    /// Whether `member` is `top` or below it. A chain too long to follow counts as below.
-    pub(crate) fn is_below(&self, member: MemberIx, top: MemberIx) -> bool {
+    /// Whether `member` is `top` or below it, by the plan or by way of those who still feed in place
+    /// of a planned parent, as `acting` says. What is too long to follow counts as below.
+    pub(crate) fn is_below(
+        &self,
+        member: MemberIx,
+        top: MemberIx,
+        acting: impl Fn(MemberIx) -> Option<MemberIx>,
+    ) -> bool {
+        let (mut branches, mut count) = ([MemberIx::NONE; BRANCHES_MAX], 0);
         let mut at = member;
         for _ in 0..DEPTH_MAX {
             if at == top {
                 return true;
             }
-            match self.parent(at) {
-                Parent::Member(parent) => at = parent,
-                Parent::Origin | Parent::Awaited | Parent::Out => return false,
+            if let Some(acting) = acting(at) {
+                let Some(branch) = branches.get_mut(count) else { return true };
+                *branch = acting;
+                count += 1;
             }
+            at = match self.parent(at) {
+                Parent::Member(parent) => parent,
+                Parent::Origin | Parent::Awaited | Parent::Out if count == 0 => return false,
+                Parent::Origin | Parent::Awaited | Parent::Out => {
+                    count -= 1;
+                    branches[count]
+                }
+            };
         }
         true
     }
