@@ -132,6 +132,10 @@ impl Core {
         if barred || below.is_hopeless(self.now) || above.is_hopeless(self.now) {
             return false;
         }
+        // Whoever hung below it would wait in vain: it is tried as a child.
+        if above.seems_closed() {
+            return false;
+        }
         !below.has_failed_with(above.id, self.now)
             && !above.has_failed_with(below.id, self.now)
             && below.room(|link| self.is_idle(link)) >= 1

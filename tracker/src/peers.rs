@@ -44,8 +44,10 @@ pub(crate) struct Watch {
 
 /// Links that fail before it is given up to open any: a peer behind a firewall, not bad luck.
 const HOPELESS_FAILED_MIN: u8 = 8;
-/// Time until it is tried again.
+/// Time until it is tried again, doubled each time.
 const HOPELESS_TIME: Duration = Duration::from_secs(60);
+/// Times after which it is no longer doubled: half an hour.
+const GIVEN_UP_MAX: u8 = 6;
 
 /// Complaints that a parent is late.
 #[derive(Clone, Copy, Debug, Default)]
@@ -76,6 +78,8 @@ pub(crate) struct Peer {
     pub(crate) takes_symmetric: Option<bool>,
     /// Nothing opened for so long that nothing is tried until then.
     hopeless_until: Stamp,
+    /// How often it was given up.
+    given_up: u8,
     cap_kbps: u32,
     learned_kbps: u32,
     /// Upload that is planned for on-demand viewers, over all renditions.
@@ -103,6 +107,7 @@ impl Peer {
             mapping: profile.mapping,
             takes_symmetric: None,
             hopeless_until: Stamp::ZERO,
+            given_up: 0,
             cap_kbps: profile.upload_cap.map_or(u32::MAX, kbps),
             learned_kbps: 0,
             given_kbps: 0,
@@ -120,11 +125,27 @@ impl Peer {
         self.hopeless_until > now
     }
 
-    /// Gives up for a while on one with which no link ever opened.
+    /// Whether nothing ever opened, often enough to be no accident.
+    fn opened_nothing(&self) -> bool {
+        self.links_opened == 0 && self.links_failed >= HOPELESS_FAILED_MIN
+    }
+
+    /// Whether it seems to be behind a firewall; a symmetric mapping explains as much.
+    pub(crate) fn seems_closed(&self) -> bool {
+        self.opened_nothing() && self.mapping != Mapping::Symmetric
+    }
+
+    /// Gives up for a while on one with which no link ever opened; each time for longer if it seems
+    /// to be closed.
     pub(crate) fn lose_hope(&mut self, now: Stamp) {
-        if self.links_opened == 0 && self.links_failed >= HOPELESS_FAILED_MIN {
-            self.hopeless_until = now.after(HOPELESS_TIME);
+        if !self.opened_nothing() {
+            return;
         }
+        if self.seems_closed() && !self.is_hopeless(now) {
+            self.given_up = (self.given_up + 1).min(GIVEN_UP_MAX);
+        }
+        let doublings = u32::from(self.given_up.saturating_sub(1));
+        self.hopeless_until = now.after(HOPELESS_TIME * (1 << doublings));
     }
 
     /// Whether the two may be in one network, where no address is translated.
