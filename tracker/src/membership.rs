@@ -157,7 +157,9 @@ impl Swarm {
             let (node, entry) = (tree.node(other), self.member(other));
             let linked = match above {
                 Parent::Member(above) => {
-                    above != other && core.can_link(entry.peer, self.member(above).peer)
+                    above != other
+                        && core.can_link(entry.peer, self.member(above).peer)
+                        && !self.is_fed_through(core, k, above, other)
                 }
                 Parent::Out | Parent::Origin | Parent::Awaited => true,
             };
