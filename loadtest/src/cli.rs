@@ -24,6 +24,7 @@ Examples:
 
 Each mode starts a server of its own, feeds it a stream, and ends it. With --server it takes one that
 runs: give its stream and key, and its admin address, or there will be no figures of the server's.
+Where its viewers need tokens, give the secret: --auth-secret-file.
 SHOAL_SERVER_… variables reach the server. `--help` after a mode's name lists its figures.";
 
 /// Puts load on a real Shoal server: whole live events, tracker sessions by the thousand, or plain

@@ -30,6 +30,11 @@ pub(crate) struct Usage {
     pub(crate) rss_bytes: f64,
 }
 
+impl Usage {
+    /// Of a process that does not tell.
+    pub(crate) const UNKNOWN: Self = Self { cpu_s: f64::NAN, rss_bytes: f64::NAN };
+}
+
 /// Clock ticks per second in /proc, the same on every Linux platform that Rust builds for.
 const TICKS_PER_S: f64 = 100.0;
 

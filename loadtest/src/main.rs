@@ -13,6 +13,7 @@ mod playlist;
 mod require;
 mod samples;
 mod server;
+mod token;
 mod tracker;
 
 use clap::Parser;

@@ -3,10 +3,12 @@
 //! Rule: what was started here ends with it, and nothing else is ever ended.
 
 use crate::host::{Usage, usage_of};
+use crate::token::Signer;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -20,7 +22,7 @@ use url::Url;
 const START_MAX: Duration = Duration::from_secs(20);
 /// Time for it to end by itself.
 const STOP_MAX: Duration = Duration::from_secs(10);
-/// Time for one of its answers.
+/// Time for one of its answers; a request that takes longer has failed.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Key of the stream on a server of our own.
 const OWN_KEY: &str = "load";
@@ -40,6 +42,10 @@ pub(crate) struct ServerArgs {
     /// The key of that stream
     #[arg(long, value_name = "KEY", requires = "server")]
     key: Option<String>,
+    /// A file with the secret (HS256) that viewers' tokens are signed with, where the server asks for
+    /// some: each viewer then has one of its own. A server that is started is given it
+    #[arg(long, value_name = "FILE")]
+    auth_secret_file: Option<PathBuf>,
     /// The program to start [default: shoal-server beside this program]
     #[arg(long, value_name = "PATH", conflicts_with = "server")]
     server_bin: Option<PathBuf>,
@@ -57,6 +63,10 @@ pub(crate) struct UnderTest {
     pub(crate) publish: Url,
     /// Its name.
     pub(crate) stream: String,
+    /// Who signs viewers' tokens, if they need some.
+    pub(crate) signer: Option<Signer>,
+    /// What it said before this run.
+    before: Said,
     admin: Option<Url>,
     client: reqwest::Client,
     child: Option<Child>,
@@ -76,6 +86,16 @@ pub(crate) struct Said {
     pub(crate) links_failed: f64,
 }
 
+impl Said {
+    const UNKNOWN: Self = Self {
+        egress_bytes: f64::NAN,
+        from_peers_bytes: f64::NAN,
+        wasted_bytes: f64::NAN,
+        links_up: f64::NAN,
+        links_failed: f64::NAN,
+    };
+}
+
 impl ServerArgs {
     /// The server, ready.
     ///
@@ -90,17 +110,19 @@ impl ServerArgs {
 
     async fn foreign(&self, base: &Url) -> Result<UnderTest> {
         let key = self.key.as_deref().unwrap_or_default();
-        let server = UnderTest {
+        let mut server = UnderTest {
             base: base.clone(),
             publish: base.join(&format!("/publish/{key}/{}/", self.stream))?,
             stream: self.stream.clone(),
+            signer: self.signer()?,
+            before: Said::default(),
             admin: self.admin.clone(),
             client: client()?,
             child: None,
             folder: None,
         };
         if self.admin.is_some() {
-            server.said().await.context("--admin does not answer")?;
+            server.before = server.said().await.context("--admin does not answer")?;
         }
         Ok(server)
     }
@@ -122,6 +144,11 @@ impl ServerArgs {
             .arg("--data-dir")
             .arg(folder.path().join("data"))
             .args(settings)
+            .args(
+                self.auth_secret_file
+                    .iter()
+                    .flat_map(|file| ["--auth-secret-file".as_ref(), file.as_os_str()]),
+            )
             .args(&self.server_arg)
             .stdin(Stdio::null())
             .stdout(log_file.try_clone()?)
@@ -140,11 +167,18 @@ impl ServerArgs {
             base: url("listen")?,
             publish: url("ingest_listen")?.join(&format!("publish/{OWN_KEY}/{stream}/"))?,
             stream: stream.clone(),
+            signer: self.signer()?,
+            before: Said::default(),
             admin: Some(url("admin_listen")?),
             client: client()?,
             child: Some(child),
             folder: Some(folder),
         })
+    }
+
+    fn signer(&self) -> Result<Option<Signer>> {
+        let file = self.auth_secret_file.as_deref();
+        file.map(|file| Signer::read(file, &self.stream)).transpose()
     }
 
     fn program(&self) -> Result<PathBuf> {
@@ -200,22 +234,42 @@ impl UnderTest {
         Some(Usage { cpu_s: status["cpu_seconds"].as_f64()?, rss_bytes })
     }
 
-    /// What the server says of itself.
+    /// The token of a viewer, if viewers need some.
+    pub(crate) fn token(&self, viewer: u64) -> Option<String> {
+        Some(self.signer.as_ref()?.sign(viewer))
+    }
+
+    /// A client of viewer 0's.
     ///
     /// # Errors
-    /// If it has no admin listener, or does not answer.
+    /// If no HTTP client can be made.
+    pub(crate) fn client(&self) -> Result<reqwest::Client> {
+        let bearer = self.token(0).map(|token| HeaderValue::from_str(&format!("Bearer {token}")));
+        let bearer = bearer.transpose()?.map(|value| (AUTHORIZATION, value));
+        let client = reqwest::Client::builder().default_headers(bearer.into_iter().collect());
+        client.timeout(ANSWER_MAX).no_proxy().build().context("no HTTP client")
+    }
+
+    /// What the server says of itself since this run began; not numbers if it has no admin listener.
+    ///
+    /// # Errors
+    /// If it does not answer.
     pub(crate) async fn said(&self) -> Result<Said> {
+        if self.admin.is_none() {
+            return Ok(Said::UNKNOWN);
+        }
         let status = self.status().await?;
         let streams = status["streams"].as_array();
         let own = streams.and_then(|all| all.iter().find(|it| it["stream"] == *self.stream));
         let own = own.with_context(|| format!("the server has no stream `{}`", self.stream))?;
         let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
+        let since = |figure: fn(&Said) -> f64, now: &Value| number(now) - figure(&self.before);
         Ok(Said {
-            egress_bytes: number(&own["egress_bytes"]),
-            from_peers_bytes: number(&own["totals"]["from_peers"]),
-            wasted_bytes: number(&own["totals"]["wasted"]),
-            links_up: number(&own["links_up"]),
-            links_failed: number(&own["links_failed"]),
+            egress_bytes: since(|it| it.egress_bytes, &own["egress_bytes"]),
+            from_peers_bytes: since(|it| it.from_peers_bytes, &own["totals"]["from_peers"]),
+            wasted_bytes: since(|it| it.wasted_bytes, &own["totals"]["wasted"]),
+            links_up: since(|it| it.links_up, &own["links_up"]),
+            links_failed: since(|it| it.links_failed, &own["links_failed"]),
         })
     }
 

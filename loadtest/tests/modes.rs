@@ -6,7 +6,9 @@
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// The server, as `cargo xtask test` built it with the tests; built here for a test that is run by
 /// itself.
@@ -51,6 +53,49 @@ fn number(json: &Value, figure: &str) -> f64 {
     json["figures"][figure].as_f64().unwrap_or_else(|| panic!("no {figure} in {json:#}"))
 }
 
+/// A server that runs already, with the stream `cam`; it guards its playlists and ends with the test.
+struct Running {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Running {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("secret"), "0123456789abcdef0123456789abcdef\n").unwrap();
+        let args = "--listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --data-dir data --log warn \
+                    --ports-file ports.json --stream cam=key1 --auth-secret-file secret \
+                    --auth-play token";
+        let mut command = Command::new(server());
+        command.current_dir(folder.path()).args(args.split_whitespace());
+        let child = command.stdin(Stdio::null()).spawn().unwrap();
+        Self { child, folder }
+    }
+
+    /// The flags with which a run finds it.
+    fn flags(&self) -> String {
+        let until = Instant::now() + Duration::from_secs(20);
+        let ports = loop {
+            if let Ok(text) = std::fs::read_to_string(self.folder.path().join("ports.json")) {
+                break serde_json::from_str::<Value>(&text).unwrap();
+            }
+            assert!(Instant::now() < until, "the server does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let address = |name: &str| ports[name].as_str().unwrap().to_owned();
+        let (listen, admin) = (address("listen"), address("admin_listen"));
+        format!("--server http://{listen} --admin http://{admin} --stream cam --key key1")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 const CROWD: &str = "tracker --viewers 60 --joins 60 --levels 3 --settle 1 --replaced 20 \
                      --replacing 1 --set rate=1";
 
@@ -63,6 +108,34 @@ fn sessions_are_planned_counted_and_replaced() {
     }
     assert!(json["figures"]["server_bytes_per_viewer"].is_number(), "{json:#}");
     assert_eq!(json["tables"]["levels"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn a_server_that_runs_is_loaded_by_viewers_with_tokens() {
+    let server = Running::start();
+    let (flags, folder) = (server.flags(), server.folder.path());
+    let tokens = format!("{flags} --auth-secret-file {}", folder.join("secret").display());
+    let without = loadtest(folder, &format!("{CROWD} {flags}"));
+    assert!(!without.status.success());
+    assert!(said(&without).contains("401"), "{}", said(&without));
+    let json = figures(&format!("{CROWD} {tokens}"));
+    assert_eq!((number(&json, "viewers"), number(&json, "failed_viewers")), (60.0, 0.0));
+    let requests = "origin --from 20 --to 20 --step 1 --late 5000 --set rate=0.5";
+    assert_eq!(number(&figures(&format!("{requests} {tokens}")), "failed_requests"), 0.0);
+    let live = "live steady --set viewers=3 --set rate=0.2 --set segment_s=1 --set ramp_s=1 \
+                --set duration_s=12 --set warmup_s=6";
+    let json = figures(&format!("{live} {tokens}"));
+    let links = number(&json, "links_up");
+    assert!((1.0..=9.0).contains(&links), "those of this run alone: {json:#}");
+    assert_eq!(number(&json, "never_started"), 0.0);
+    assert!(number(&json, "offload_ratio") > 0.0, "{json:#}");
+    // What the server has to say it says on its admin listener.
+    let (public, _) = tokens.split_once(" --admin ").unwrap();
+    let (_, rest) = tokens.split_once(" --stream ").unwrap();
+    let wanted = "--ffmpeg --require offload_ratio>=0";
+    let blind = loadtest(folder, &format!("{live} {wanted} {public} --stream {rest}"));
+    assert_eq!(blind.status.code(), Some(1), "{}", said(&blind));
+    assert!(said(&blind).contains("FAILED: offload_ratio is –"), "{}", said(&blind));
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub(crate) async fn watch(
             viewers: read(&gauges.viewers),
             delivered_bytes: read(&gauges.delivered_bytes),
             said,
-            server: server.usage().await.unwrap_or_default(),
+            server: server.usage().await.unwrap_or(Usage::UNKNOWN),
             own: own_usage(),
         };
         (measure.progress)(second.at_s / whole_s, &second);

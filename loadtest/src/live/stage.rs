@@ -6,6 +6,7 @@ use super::Arguments;
 use super::event::{self, Gauges, Second};
 use super::viewer::{Stage, Viewer, Watched};
 use crate::encoder::Encoder;
+use crate::playlist::segments;
 use crate::server::UnderTest;
 use anyhow::{Context, Result, anyhow, bail};
 use shoal_sim::instance::Instance;
@@ -22,6 +23,8 @@ use tokio::time::{Instant, sleep};
 
 /// Time for ffmpeg to push as many segments as players start before the end.
 const FFMPEG_MAX: Duration = Duration::from_secs(60);
+/// Segments of ffmpeg's that are there when the first viewers come.
+const HEAD_START: u64 = 4;
 
 /// What was seen.
 #[derive(Debug)]
@@ -79,7 +82,7 @@ async fn with_server(
     });
     let instance = shoal_sim::export(scenario, arguments.seed);
     let mut viewers = JoinSet::new();
-    for drawn in &instance.viewers {
+    for (number, drawn) in (0..).zip(&instance.viewers) {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in bounds")]
         let upload = BitRate::from_bps((drawn.upload_mbps * 1e6) as u64);
         let (join, leave) = (drawn.join_s, drawn.leave_s);
@@ -87,6 +90,7 @@ async fn with_server(
             join: Duration::from_secs_f64(join),
             leave: Duration::from_secs_f64(leave),
             upload,
+            token: server.token(number),
         };
         viewers.spawn(viewer.watch(Arc::clone(&stage)));
     }
@@ -113,12 +117,23 @@ async fn with_server(
     Ok(Seen { instance, seconds, watched, failed_requests })
 }
 
+/// The newest segment in the playlist, if there is any.
+async fn newest(client: &reqwest::Client, server: &UnderTest) -> Result<Option<u64>> {
+    let text = match client.get(server.playlist()?).send().await {
+        Ok(answer) => answer.text().await.unwrap_or_default(),
+        Err(_) => String::new(),
+    };
+    Ok(segments(&text).last().map(|segment| segment.number))
+}
+
 impl Encoding {
     /// ffmpeg, once players can start.
     async fn ffmpeg(server: &UnderTest, settings: &Settings) -> Result<Self> {
         let rate = format!("{:.0}k", settings.rate * 1e3);
         let keys = format!("expr:gte(t,n_forced*{})", settings.segment_s);
         let segment = settings.segment_s.to_string();
+        let client = server.client()?;
+        let before = newest(&client, server).await?.map_or(0, |newest| newest + 1);
         let child = Command::new("ffmpeg")
             .args(["-nostdin", "-v", "error", "-re", "-f", "lavfi", "-i"])
             .arg("testsrc2=size=640x360:rate=25")
@@ -133,14 +148,9 @@ impl Encoding {
             .spawn()
             .context("cannot start ffmpeg")?;
         let until = Instant::now() + FFMPEG_MAX;
-        let client = reqwest::Client::builder().no_proxy().build()?;
         while Instant::now() < until {
-            let answer = client.get(server.playlist()?).send().await;
-            let text = match answer {
-                Ok(answer) => answer.text().await.unwrap_or_default(),
-                Err(_) => String::new(),
-            };
-            if text.matches("#EXTINF").count() >= 4 {
+            let newest = newest(&client, server).await?;
+            if newest.is_some_and(|newest| newest >= before + HEAD_START - 1) {
                 return Ok(Self::Ffmpeg(child));
             }
             sleep(Duration::from_millis(100)).await;

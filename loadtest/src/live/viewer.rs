@@ -5,7 +5,7 @@
 use super::event::Gauges;
 use crate::playlist::{Segment, segments};
 use anyhow::{Context, Result};
-use shoal_agent::{Options, Running, Site};
+use shoal_agent::{Options, Running, Site, Token};
 use shoal_sim::player::Player;
 use shoal_wire::{BitRate, ShareMode};
 use std::collections::VecDeque;
@@ -35,11 +35,12 @@ pub(crate) struct Stage {
 }
 
 /// One viewer, before it comes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Viewer {
     pub(crate) join: Duration,
     pub(crate) leave: Duration,
     pub(crate) upload: BitRate,
+    pub(crate) token: Option<String>,
 }
 
 /// What became of it.
@@ -70,7 +71,7 @@ impl Viewer {
             sites: vec![Site::of(&stage.playlist)?],
             share: if shares { ShareMode::Share } else { ShareMode::ReceiveOnly },
             upload_cap: shares.then_some(self.upload),
-            token: None,
+            token: self.token.map(Token::Given),
             corrupt_every: None,
         })
         .await

@@ -4,7 +4,7 @@ use crate::host::{Usage, own_usage};
 use crate::playlist::segments;
 use crate::samples::Samples;
 use crate::server::UnderTest;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -12,8 +12,6 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use url::Url;
 
-/// A request that takes longer has failed.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// A step that serves less than this part of what is asked for is lost.
 const KEPT_UP: f64 = 0.95;
 
@@ -47,9 +45,8 @@ impl Client {
     /// # Errors
     /// If no HTTP client can be made.
     pub(super) fn new(server: &UnderTest, playlists: f64, connections_max: u32) -> Result<Self> {
-        let client = reqwest::Client::builder().timeout(ANSWER_MAX).no_proxy().build();
         Ok(Self {
-            client: client.context("no HTTP client")?,
+            client: server.client()?,
             playlist: server.playlist()?,
             playlists,
             connections: Arc::new(Semaphore::new(connections_max as usize)),

@@ -142,7 +142,8 @@ impl Crowd {
         self.joined += 1;
         let upload = self.uploads[usize::try_from(number).unwrap_or(0) % self.uploads.len()];
         let (event, way) = (Arc::clone(&self.event), self.way.clone());
-        let coming = Coming { event, way, upload, from: address(number), due };
+        let token = event.signer.as_ref().map(|signer| signer.sign(number));
+        let coming = Coming { event, way, upload, token, from: address(number), due };
         let event = Arc::clone(&self.event);
         self.tasks.spawn(async move {
             if let Err(error) = coming.watch(left).await {
@@ -157,6 +158,7 @@ struct Coming {
     event: Arc<Event>,
     way: Way,
     upload: BitRate,
+    token: Option<String>,
     from: SocketAddrV4,
     due: Instant,
 }
@@ -165,14 +167,18 @@ impl Coming {
     /// Reads the playlist before it is due, and joins when it is.
     async fn watch(self, leave: oneshot::Receiver<()>) -> Result<()> {
         let playlist = &self.event.playlist;
+        let token = self.token.as_deref();
         let shown = match &self.way {
             Way::Memory(server) => {
-                Shown::read(server.connect(self.from.into(), MEMORY_BYTES), playlist).await?
+                let stream = server.connect(self.from.into(), MEMORY_BYTES);
+                Shown::read(stream, playlist, token).await?
             }
-            Way::Sockets(to) => Shown::read(connect(*to, self.from).await?, playlist).await?,
+            Way::Sockets(to) => {
+                Shown::read(connect(*to, self.from).await?, playlist, token).await?
+            }
         };
         sleep_until(self.due).await;
-        let Self { event, way, upload, from, due } = self;
+        let Self { event, way, upload, from, due, token: _ } = self;
         let viewer = Viewer { event, upload, shown, due };
         match way {
             Way::Memory(server) => {

@@ -10,6 +10,7 @@ use crate::host::{self, Usage};
 use crate::outcome::{Outcome, Table};
 use crate::samples::{Samples, slope};
 use crate::server::UnderTest;
+use crate::token::Signer;
 use anyhow::{Context, Result};
 use shoal_server::Server;
 use shoal_server::config::Config;
@@ -56,6 +57,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<Outcome> {
         stream: stream.parse()?,
         playlist: base.join(&format!("/live/{stream}/index.m3u8"))?,
         rate: BitRate::from_bps((settings.rate * 1e6) as u64),
+        signer: host.signer(),
         tally: Tally::default(),
     });
     let encoding = tokio::spawn(encoder.run());
@@ -166,6 +168,13 @@ impl Host {
         }
     }
 
+    fn signer(&self) -> Option<Signer> {
+        match self {
+            Self::Apart(server) => server.signer.clone(),
+            Self::Within { .. } => None,
+        }
+    }
+
     fn way(&self, base: &Url) -> Result<Way> {
         match self {
             Self::Within { server, .. } => Ok(Way::Memory(Arc::clone(server))),
@@ -183,7 +192,7 @@ impl Host {
             Self::Apart(server) => server.usage().await,
             Self::Within { .. } => Some(host::own_usage()),
         };
-        used.unwrap_or(Usage { cpu_s: f64::NAN, rss_bytes: f64::NAN })
+        used.unwrap_or(Usage::UNKNOWN)
     }
 
     async fn stop(self) {

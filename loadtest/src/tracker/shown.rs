@@ -22,18 +22,22 @@ pub(crate) struct Shown {
 }
 
 impl Shown {
-    /// Asks for `playlist` over `stream`, one request and no more.
+    /// Asks for `playlist` over `stream`, one request and no more. A `token` that is shown here comes
+    /// back in the tracker's URL.
     ///
     /// # Errors
     /// If there is no such playlist, or it names no tracker.
     pub(crate) async fn read<S: AsyncRead + AsyncWrite + Unpin>(
         mut stream: S,
         playlist: &Url,
+        token: Option<&str>,
     ) -> Result<Self> {
+        let bearer = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
+        let bearer = bearer.unwrap_or_default();
         let host = playlist.host_str().context("the playlist's URL has no host")?;
         let port = playlist.port_or_known_default().unwrap_or(80);
         let request = format!(
-            "GET {} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n",
+            "GET {} HTTP/1.1\r\nHost: {host}:{port}\r\n{bearer}Connection: close\r\n\r\n",
             playlist.path()
         );
         stream.write_all(request.as_bytes()).await?;

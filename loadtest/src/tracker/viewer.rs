@@ -6,6 +6,7 @@
 
 use super::shown::Shown;
 use super::tally::Tally;
+use crate::token::Signer;
 use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt, StreamExt};
 use shoal_wire::tracker_message::{
@@ -54,6 +55,8 @@ pub(crate) struct Event {
     pub(crate) playlist: Url,
     /// Media rate.
     pub(crate) rate: BitRate,
+    /// Who signs viewers' tokens, if they need some.
+    pub(crate) signer: Option<Signer>,
     pub(crate) tally: Tally,
 }
 
