@@ -9,7 +9,7 @@ mod control;
 mod dashboard;
 mod front;
 #[cfg(fuzzing)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod ingest;
 mod low_latency;
 mod pages;

@@ -19,7 +19,11 @@ mod sessions;
 pub mod upstream;
 
 #[cfg(fuzzing)]
-pub use http::fuzzing;
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::http::fuzzing::*;
+    pub use crate::net::fuzzing::*;
+}
 
 use admission::Admission;
 use axum::Router;

@@ -16,4 +16,6 @@ pub(crate) use listener::{Connection, Listener, Service};
 pub(crate) use meter::{Account, ConnectionMeter, ListenerMeter, Metered};
 pub(crate) use stun::Stun;
 pub(crate) use tls::Certificate;
+#[cfg(fuzzing)]
+pub(crate) use websocket::fuzzing;
 pub(crate) use websocket::{Broken, Upgrade, WebSocket};

@@ -21,7 +21,7 @@ pub(crate) struct Args {
     targets: Vec<String>,
 }
 
-const TARGETS: [&str; 4] = ["playlist", "ingest_path", "range", "peer_message"];
+const TARGETS: [&str; 5] = ["playlist", "ingest_path", "range", "peer_message", "websocket"];
 
 /// Longest input, bytes.
 const INPUT_BYTES_MAX: u32 = 8192;

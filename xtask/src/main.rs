@@ -34,7 +34,7 @@ enum Task {
     Test(suite::Args),
     /// The criterion benchmarks of all crates.
     Bench(bench::Args),
-    /// Random bytes into whatever strangers send: playlists, paths, ranges, messages.
+    /// Random bytes into whatever strangers send: playlists, paths, ranges, messages, frames.
     Fuzz(fuzz::Args),
     /// The browser's part: the engine as WASM, the SDK and the pages, into `web-demo/dist`.
     Web(web::Args),

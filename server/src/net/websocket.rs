@@ -362,6 +362,10 @@ impl Frame {
     }
 }
 
+#[cfg(fuzzing)]
+#[path = "websocket_fuzzing.rs"]
+pub(crate) mod fuzzing;
+
 #[cfg(test)]
 #[path = "websocket_tests.rs"]
 mod tests;
