@@ -106,7 +106,7 @@ impl Swarm {
             even_use: core.config.even_use,
             children_max: children_max(peer.links_max, substreams, self.homes_per_member()),
             dither: scatter(member.0) % 1_000,
-            late: peer.lateness.penalty_until > core.now,
+            late: peer.is_late(core.now),
         };
         let capacity = uplink.capacity();
         let usable = peer.usable_kbps(core.config.upload_prior, core.config.upload_max);

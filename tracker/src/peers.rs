@@ -6,6 +6,7 @@ use crate::input::{Mapping, Place, Profile};
 use crate::links::{Failed, Link};
 use crate::stamp::Stamp;
 use crate::tree::MemberIx;
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -49,11 +50,14 @@ const HOPELESS_TIME: Duration = Duration::from_secs(60);
 /// Times after which it is no longer doubled: half an hour.
 const GIVEN_UP_MAX: u8 = 6;
 
+/// Children that are compared before a parent is called late.
+pub(crate) const REPORTERS_MAX: u8 = 8;
+
 /// Complaints that a parent is late.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Lateness {
     /// Different children that complained in this window; eight are enough to compare.
-    pub(crate) reporters: [u32; 8],
+    pub(crate) reporters: [u32; REPORTERS_MAX as usize],
     pub(crate) count: u8,
     pub(crate) since: Stamp,
     /// Until when it has no slots.
@@ -85,7 +89,8 @@ pub(crate) struct Peer {
     /// Upload that is planned for on-demand viewers, over all renditions.
     pub(crate) given_kbps: u32,
     pub(crate) joined: Stamp,
-    pub(crate) lateness: Lateness,
+    /// Few are ever complained of: the others need no room for it.
+    pub(crate) lateness: Option<Box<Lateness>>,
     pub(crate) links: Vec<Link>,
     pub(crate) failed: Vec<Failed>,
     pub(crate) watches: Vec<Watch>,
@@ -112,12 +117,17 @@ impl Peer {
             learned_kbps: 0,
             given_kbps: 0,
             joined: now,
-            lateness: Lateness::default(),
+            lateness: None,
             links: Vec::new(),
             failed: Vec::new(),
             watches: Vec::new(),
             resume: Vec::new(),
         }
+    }
+
+    /// Whether it left most of its children without, and has no slots for now.
+    pub(crate) fn is_late(&self, now: Stamp) -> bool {
+        self.lateness.as_ref().is_some_and(|lateness| lateness.penalty_until > now)
     }
 
     /// Whether links with it are not worth trying for now.
@@ -282,6 +292,7 @@ impl Peers {
                 + peer.failed.capacity() * size_of::<Failed>()
                 + peer.watches.capacity() * size_of::<Watch>()
                 + peer.resume.capacity() * size_of::<Edge>()
+                + peer.lateness.as_ref().map_or(0, |_| size_of::<Lateness>())
         };
         own + self.iter().map(|(_, peer)| lists(peer)).sum::<usize>()
     }

@@ -7,7 +7,7 @@ use crate::engine::Tracker;
 use crate::input::{Mapping, Profile};
 use crate::links::Down;
 use crate::output::Output;
-use crate::peers::{Peer, PeerIx, Watch};
+use crate::peers::{Peer, PeerIx, REPORTERS_MAX, Watch};
 use crate::tree::{MemberIx, Parent};
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -216,10 +216,9 @@ impl Tracker {
         let (window, penalty) = (LATE_WINDOW, self.core.config.late_penalty);
         let children: u32 = self.children_of(parent);
         let least = self.core.config.late_children_min;
-        let most = u8::try_from(self.core.peers.peer(parent).lateness.reporters.len()).unwrap_or(8);
-        let needed =
-            u8::try_from(children * 3 / 4).unwrap_or(u8::MAX).clamp(least, most.max(least));
-        let lateness = &mut self.core.peers.peer_mut(parent).lateness;
+        let most = REPORTERS_MAX.max(least);
+        let needed = u8::try_from(children * 3 / 4).unwrap_or(u8::MAX).clamp(least, most);
+        let lateness = self.core.peers.peer_mut(parent).lateness.get_or_insert_default();
         if lateness.count == 0 || now.is_past(lateness.since, window) {
             (lateness.count, lateness.since) = (0, now);
         }
