@@ -24,10 +24,15 @@ impl Swarm {
         if acting == MemberIx::NONE || !self.has(acting) {
             return None;
         }
-        let Parent::Member(parent) = self.trees[k].parent(member) else { return None };
         let is_open =
             |other: MemberIx| core.are_linked(self.member(member).peer, self.member(other).peer);
-        (!is_open(parent) && is_open(acting)).then_some(acting)
+        let acts = match self.trees[k].parent(member) {
+            Parent::Origin | Parent::Awaited => false,
+            // It is on its way to another place.
+            Parent::Out => true,
+            Parent::Member(parent) => !is_open(parent),
+        };
+        (acts && is_open(acting)).then_some(acting)
     }
 
     /// Whether a member is another, or is fed through it by the plan or for now.
