@@ -81,8 +81,8 @@ impl Neighbour {
     /// Notes what it says it has.
     pub(crate) fn note_holding(&mut self, object: ObjectId, holding: Holding) {
         let known = self.holdings.get_or_insert_with(object, || holding);
-        if holding == Holding::Complete {
-            *known = Holding::Complete;
+        if holding != Holding::Digest {
+            *known = holding;
         }
         while self.holdings.len() > HOLDINGS_MAX {
             self.holdings.remove_first();
@@ -98,8 +98,14 @@ impl Neighbour {
         self.holdings.contains_key(object)
     }
 
+    /// Whether it can be asked for any chunk.
     pub(crate) fn has_all(&self, object: &ObjectId) -> bool {
         self.holdings.get(object) == Some(&Holding::Complete)
+    }
+
+    /// Whether it may still need a chunk.
+    pub(crate) fn lacks(&self, object: &ObjectId) -> bool {
+        self.holdings.get(object).is_none_or(|holding| *holding == Holding::Digest)
     }
 
     pub(crate) fn cancel(&mut self, object: ObjectId, chunks: ChunkRange) {

@@ -100,6 +100,9 @@ impl Engine {
         self.timers.demand_stale |= is_on_demand;
         let all = ChunkRange::new(0, u32::MAX);
         self.uplink.cancel(peer, &object, all);
+        if holding == Holding::Private {
+            return;
+        }
         let Some(entry) = self.store.object_mut(&object) else {
             return;
         };
@@ -428,11 +431,10 @@ impl Engine {
         self.store.note_complete(&object);
         self.tell_traced(object, now);
         self.timers.demand_stale |= self.is_on_demand(object.rendition);
-        if self.may_serve()
-            && self.store.object(&object).is_some_and(crate::object::Object::is_shareable)
-        {
-            self.tell_all(&PeerMessage::Have { object, holding: Holding::Complete });
-        }
+        let shareable = self.store.object(&object).is_some_and(crate::object::Object::is_shareable);
+        let holding =
+            if shareable && self.may_serve() { Holding::Complete } else { Holding::Private };
+        self.tell_all(&PeerMessage::Have { object, holding });
         self.evict();
     }
 

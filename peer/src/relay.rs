@@ -69,7 +69,7 @@ impl Engine {
         let Some(neighbour) = self.neighbours.get(&peer) else {
             return;
         };
-        if neighbour.has_all(&id) {
+        if !neighbour.lacks(&id) {
             return;
         }
         let run = object.run_chunks(substream);
@@ -161,7 +161,7 @@ impl Engine {
         object: &'a ObjectId,
     ) -> impl Iterator<Item = (PeerId, &'a Child)> {
         let wants = |(_, child): &(PeerId, &Child)| child.covers(object);
-        let lacks = |peer: &PeerId| self.neighbours.get(peer).is_some_and(|n| !n.has_all(object));
+        let lacks = |peer: &PeerId| self.neighbours.get(peer).is_some_and(|n| n.lacks(object));
         let wanting = self.children.of(object.rendition, k).filter(wants);
         wanting.filter(move |(peer, _)| lacks(peer))
     }
@@ -183,7 +183,7 @@ impl Engine {
             let Some(neighbour) = self.neighbours.get(&peer) else { continue };
             if Some(peer) == from
                 || !child.covers(&id)
-                || neighbour.has_all(&id)
+                || !neighbour.lacks(&id)
                 || neighbour.has_cancelled(&id, chunk)
                 || self.uplink.queued_for(peer) >= queued_max
             {

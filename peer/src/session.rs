@@ -476,6 +476,10 @@ fn holding_of(
 ) -> Option<(ObjectId, shoal_wire::peer_message::Holding)> {
     use shoal_wire::peer_message::Holding;
     object.digest.as_ref()?;
-    let holding = if serves && object.is_shareable() { Holding::Complete } else { Holding::Digest };
+    let holding = match object.is_complete() {
+        false => Holding::Digest,
+        true if serves && object.is_shareable() => Holding::Complete,
+        true => Holding::Private,
+    };
     Some((*id, holding))
 }

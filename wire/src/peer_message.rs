@@ -28,6 +28,8 @@ pub enum Holding {
     Digest,
     /// All of its chunks, verified.
     Complete,
+    /// All that it needs; it gives nobody any of it.
+    Private,
 }
 
 /// A message between neighbours.
@@ -207,6 +209,7 @@ impl PeerMessage {
                 out.u8(match holding {
                     Holding::Digest => 0,
                     Holding::Complete => 1,
+                    Holding::Private => 2,
                 });
             }
             Self::Offer { object, runs } => {
@@ -321,6 +324,7 @@ fn read_holding(value: u8) -> Result<Holding, DecodeError> {
     match value {
         0 => Ok(Holding::Digest),
         1 => Ok(Holding::Complete),
+        2 => Ok(Holding::Private),
         other => Err(DecodeError::Unknown { what: "holding", value: other.into() }),
     }
 }

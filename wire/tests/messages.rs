@@ -43,9 +43,9 @@ fn peer_message() -> impl Strategy<Value = PeerMessage> {
         (object_id(), range()).prop_map(|(object, chunks)| PeerMessage::Cancel { object, chunks }),
         (object_id(), range()).prop_map(|(object, chunks)| PeerMessage::Refuse { object, chunks }),
         (object_id(), range()).prop_map(|(object, chunks)| PeerMessage::Late { object, chunks }),
-        (object_id(), any::<bool>()).prop_map(|(object, all)| PeerMessage::Have {
+        (object_id(), 0..3_usize).prop_map(|(object, which)| PeerMessage::Have {
             object,
-            holding: if all { Holding::Complete } else { Holding::Digest },
+            holding: [Holding::Digest, Holding::Complete, Holding::Private][which],
         }),
         (object_id(), any::<u8>()).prop_map(|(object, runs)| PeerMessage::Offer { object, runs }),
         (object_id(), k(), any::<u16>()).prop_map(|(object, substream, count)| PeerMessage::End {
@@ -223,6 +223,7 @@ fn golden_bytes() {
         ("chunk", PeerMessage::Chunk { object, chunks, held, payload }),
         ("digest", PeerMessage::Digest(Bytes::from_static(b"\xcc"))),
         ("have", PeerMessage::Have { object, holding: Holding::Complete }),
+        ("have-private", PeerMessage::Have { object, holding: Holding::Private }),
         ("end", PeerMessage::End { object, substream: last, count: 4 }),
         ("late", PeerMessage::Late { object, chunks }),
         ("forget", PeerMessage::Forget { rendition: RenditionId(1) }),
