@@ -24,6 +24,10 @@ const LINK_OPENING: Duration = Duration::from_millis(1500);
 const SILENCE_MIN: Duration = Duration::from_secs(1);
 /// A peer with so many below it in a substream does not wait for others.
 const RESCUED_WEIGHT_MIN: u16 = 2;
+/// A parent that brought something so lately is sending: the first chunks that lack are under way.
+const SENDING: Duration = Duration::from_millis(600);
+/// How many are: what waits in a transport.
+const UNDER_WAY: u32 = 2;
 /// Time between two looks at a run of which a busy parent lacks the time to send all.
 const BUSY_WAIT: Duration = Duration::from_millis(250);
 /// Time between two looks for a neighbour that has what is missing.
@@ -334,11 +338,14 @@ impl Engine {
             return;
         };
         let open = |_, cell: &Cell| matches!(cell, Cell::Missing | Cell::Asked(Asked::Peer(_)));
-        let missing = object.ranges(object.run_chunks(k), open);
+        let mut missing = object.ranges(object.run_chunks(k), open);
         let lacks = missing.iter().map(|range| range.count).sum::<u32>();
         let silent = lacks * 4 > object.run_chunks(k).count * 3;
         if let Some(run) = object.runs.get_mut(usize::from(k.0)) {
             run.repair_at = now + BUSY_WAIT;
+            if now - run.heard_at < SENDING {
+                skip_first(&mut missing, UNDER_WAY);
+            }
         }
         if missing.is_empty() {
             return;
@@ -568,6 +575,35 @@ impl Engine {
             {
                 run.repair_at = at;
             }
+        }
+    }
+}
+
+/// Takes the first `count` chunks out of sorted ranges.
+fn skip_first(ranges: &mut Vec<ChunkRange>, mut count: u32) {
+    for range in ranges.iter_mut() {
+        let skipped = range.count.min(count);
+        *range = ChunkRange::new(range.first + skipped, range.count - skipped);
+        count -= skipped;
+    }
+    ranges.retain(|range| !range.is_empty());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Chunks skipped, and ranges left of 3 and 5 to 8.
+    const CASES: [(u32, &[(u32, u32)]); 4] =
+        [(0, &[(3, 1), (5, 4)]), (1, &[(5, 4)]), (3, &[(7, 2)]), (9, &[])];
+
+    #[test]
+    fn the_first_chunks_of_ranges_are_skipped() {
+        for (count, left) in CASES {
+            let mut ranges = alloc::vec![ChunkRange::new(3, 1), ChunkRange::new(5, 4)];
+            skip_first(&mut ranges, count);
+            let ranges: Vec<_> = ranges.iter().map(|range| (range.first, range.count)).collect();
+            assert_eq!(ranges, left, "{count}");
         }
     }
 }

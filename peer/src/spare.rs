@@ -1,8 +1,8 @@
 //! Uplinks that idle: what they could still give is offered, and taken by those who lack it.
 //!
-//! Rule: only an uplink with nothing to send offers, only what its parents had a whole segment's
-//! time for, and what is asked for goes after everything else. Whoever takes an offer waits no
-//! longer for it than until the origin is asked.
+//! Rule: only an uplink that has next to nothing to send offers, only what its parents had a whole
+//! segment's time for, and what is asked for goes after everything else. Whoever takes an offer
+//! waits no longer for it than until the origin is asked.
 //!
 //! Slots are whole and uploads are not: some parents have a little more to send than they can, some
 //! a little less. This evens it out; it plans nothing.
@@ -17,6 +17,8 @@ use shoal_wire::{ChunkRange, Instant, ObjectId, PeerId, PeerMessage, SUBSTREAMS_
 
 /// Time between two rounds of offers: gaps are as short as this.
 const OFFER_INTERVAL: Duration = Duration::from_millis(50);
+/// An uplink offers so long before it has nothing to send: what is taken arrives a round trip later.
+const AHEAD: Duration = Duration::from_millis(100);
 /// The same while nobody lacks anything.
 const QUIET_INTERVAL: Duration = Duration::from_millis(250);
 /// Neighbours that hear of an offer: if all did, most of their fetches would be refused.
@@ -37,7 +39,7 @@ const TAKE_MARGIN: Duration = Duration::from_millis(250);
 impl Engine {
     /// Arms the timer of offers when the uplink begins to idle.
     pub(crate) fn arm_offers(&mut self, now: Instant) {
-        let idles = self.timers.offers.is_none() && self.uplink.is_idle();
+        let idles = self.timers.offers.is_none() && self.uplink.runs_dry_within(AHEAD);
         if idles && self.may_serve() && !self.neighbours.is_empty() {
             self.timers.offers = Some(now + OFFER_INTERVAL);
         }
@@ -49,19 +51,21 @@ impl Engine {
             return;
         }
         self.timers.offers = None;
-        if !self.uplink.is_idle() || !self.may_serve() || self.neighbours.is_empty() {
+        if !self.uplink.runs_dry_within(AHEAD) || !self.may_serve() || self.neighbours.is_empty() {
             return;
         }
         let mut lacking = Vec::new();
         for object in self.objects_to_offer(now) {
-            let lacks = |n: &Neighbour| n.knows_digest(&object) && !n.has_all(&object);
+            let lacks = |n: &Neighbour| n.knows_digest(&object) && n.lacks(&object);
             let peers = self.neighbours.iter().filter(|(_, n)| lacks(n));
             lacking.extend(peers.map(|(peer, _)| (*peer, object)));
         }
         if lacking.is_empty() {
             self.timers.offers = Some(now + QUIET_INTERVAL);
         }
-        for _ in 0..OFFERS_MAX.min(lacking.len()) {
+        // No more than there is room to promise for.
+        let most = OFFERS_MAX.min(self.pull_room().div_ceil(TAKEN_MAX) as usize);
+        for _ in 0..most.min(lacking.len()) {
             let pick = self.random(u32::try_from(lacking.len()).unwrap_or(1));
             let (peer, object) = lacking.swap_remove(pick as usize);
             let runs = self.store.object(&object).map_or(0, whole_runs);

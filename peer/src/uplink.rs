@@ -31,6 +31,8 @@ const BURST: Duration = Duration::from_millis(10);
 /// Transport backlog beyond two chunks, as time at the learned rate: covers the round trip.
 const BACKLOG: Duration = Duration::from_millis(120);
 const BACKLOG_CHUNKS: u64 = 8;
+/// An uplink with more jobs than this does not run dry soon.
+const LAST_JOBS_MAX: usize = 3;
 
 /// Why chunks are sent, in order of precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -182,6 +184,12 @@ impl Uplink {
 
     pub(crate) fn is_idle(&self) -> bool {
         self.jobs.is_empty()
+    }
+
+    /// Whether all that waits will have left within `time`, at the learned rate.
+    pub(crate) fn runs_dry_within(&self, time: Duration) -> bool {
+        let queued = || self.jobs.iter().map(|job| job.chunks.len()).sum::<u32>();
+        self.jobs.len() <= LAST_JOBS_MAX && queued() <= self.chunks_within(time)
     }
 
     /// When the pacer lets the next message go.
