@@ -14,6 +14,7 @@ use crate::places::{CLASS_STRONG, Queue, scatter};
 use crate::shared::Core;
 use crate::swarm::Swarm;
 use crate::tree::{MemberIx, Parent};
+use alloc::vec::Vec;
 
 /// A place that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +85,10 @@ const LEAVES_MAX: usize = 4;
 const CROWDED_MAX: usize = 8;
 /// Weaker nodes of each class that are compared.
 const WEAKER_MAX: usize = 2;
+/// Roots that are looked at for each that may join the rest.
+const ROOTS_PER_TRY: usize = 4;
+/// Roots that are passed over at most on the way to those whose turn it is.
+const SKIPPED_MAX: usize = 256;
 /// Links of a member that are looked at for a parent.
 const LINKS_PROBED_MAX: usize = 4;
 
@@ -359,10 +364,31 @@ impl Swarm {
     /// Puts a member that is out of the forest of substream `k` into it: below the best parent, or
     /// below the origin if there is none.
     pub(crate) fn place(&mut self, core: &mut Core, k: usize, member: MemberIx) {
-        match self.find_place(core, k, member, None, Search::Any) {
+        let is_short = self.is_short(k);
+        if is_short && self.has_home(member, k) && self.trees[k].root_count() < self.lacking(k) {
+            self.assign(core, k, member, Parent::Origin);
+            return;
+        }
+        let search = if is_short { Search::Recruit } else { Search::Any };
+        match self.find_place(core, k, member, None, search) {
             Some(choice) => self.take_place(core, k, member, choice),
             None => self.assign(core, k, member, Parent::Origin),
         }
+    }
+
+    /// Members of a substream for which there are no slots, the first root among them.
+    pub(crate) fn lacking(&self, k: usize) -> u32 {
+        self.len().saturating_sub(self.supply[k].slots)
+    }
+
+    /// Whether the origin has to feed some members of a substream for want of slots.
+    pub(crate) fn is_short(&self, k: usize) -> bool {
+        self.lacking(k) > 1
+    }
+
+    fn has_home(&self, member: MemberIx, k: usize) -> bool {
+        let entry = self.member(member);
+        entry.slots > 0 && entry.homes & (1 << k) != 0
     }
 
     /// Moves a member to a place that was found for it.
@@ -414,27 +440,57 @@ impl Swarm {
     /// Joins surplus roots of a substream to the rest, as far as there is room.
     pub(crate) fn join_roots(&mut self, core: &mut Core, k: usize, tries: usize) -> usize {
         let mut joined = 0;
-        for _ in 0..tries {
-            let tree = &self.trees[k];
-            if tree.root_count() <= 1 {
+        let mut roots = core::mem::take(&mut self.scratch);
+        self.roots_to_join(core, k, tries, &mut roots);
+        while joined < tries && self.trees[k].root_count() > 1 {
+            let places = |swarm: &mut Self, core: &mut Core| {
+                roots.iter().any(|&root| swarm.join_root(core, k, root))
+            };
+            if !places(self, core) && !roots.iter().any(|&root| self.trade_place(core, k, root)) {
                 break;
-            }
-            let ends = [tree.last_root(), tree.first_root()];
-            let found = ends.into_iter().flatten().find_map(|root| {
-                let choice = self.find_place(core, k, root, None, Search::Any)?;
-                Some((root, choice))
-            });
-            match found {
-                Some((root, choice)) => self.take_place(core, k, root, choice),
-                None => {
-                    let Some(root) = self.trees[k].last_root() else { break };
-                    if !self.trade_place(core, k, root) {
-                        break;
-                    }
-                }
             }
             joined += 1;
         }
+        roots.clear();
+        self.scratch = roots;
         joined
+    }
+
+    /// Finds a place for a root, if there is one.
+    fn join_root(&mut self, core: &mut Core, k: usize, root: MemberIx) -> bool {
+        if self.trees[k].parent(root) != Parent::Origin {
+            return false;
+        }
+        // To displace a leaf would only make another root.
+        let Some(choice) = self.find_place(core, k, root, None, Search::Recruit) else {
+            return false;
+        };
+        self.take_place(core, k, root, choice);
+        true
+    }
+
+    /// Roots that are tried in this round: the newest, the oldest, and some between them in turn,
+    /// without those with which no link opens.
+    fn roots_to_join(&self, core: &Core, k: usize, tries: usize, roots: &mut Vec<MemberIx>) {
+        roots.clear();
+        let tree = &self.trees[k];
+        let hopeful =
+            |root: &MemberIx| !core.peers.peer(self.member(*root).peer).is_hopeless(core.now);
+        let turn = self.roots_in_turn(k, MemberIx(0));
+        let ends = [tree.last_root(), tree.first_root()].into_iter().flatten();
+        roots.extend(ends.chain(turn.take(tries * ROOTS_PER_TRY)).filter(hopeful));
+        // The origin had better go on serving those that pass it on.
+        roots.sort_by_key(|root| tree.node(*root).children() > 0);
+    }
+
+    /// Roots of a substream, beginning anywhere.
+    pub(crate) fn roots_in_turn(
+        &self,
+        k: usize,
+        salt: MemberIx,
+    ) -> impl Iterator<Item = MemberIx> + '_ {
+        let tree = &self.trees[k];
+        let start = self.search_start(salt) as usize;
+        tree.roots().skip(start % (tree.root_count() as usize).clamp(1, SKIPPED_MAX))
     }
 }

@@ -71,6 +71,11 @@ impl Uplink {
     }
 }
 
+/// Below this resource index, ‰, the origin has to feed some in any case.
+const SHORT_INDEX: u64 = 950;
+/// What is added to all slots then, ‰ of one.
+const SHORT_DITHER: u32 = 300;
+
 /// Whether a count of slots differs enough from the one in use to be taken.
 fn differs(old: u16, new: u16) -> bool {
     (old == 0) != (new == 0) || old.abs_diff(new) > (old / 8).max(1)
@@ -81,6 +86,15 @@ impl Swarm {
     pub(crate) fn resource_index(&self) -> u64 {
         let rate = self.shape.map_or(0, |shape| u64::from(shape.rate_kbps));
         (self.upload_kbps * 1_000).checked_div(rate * u64::from(self.len())).unwrap_or(0)
+    }
+
+    /// What is added to a member's slots before rounding, ‰ of one. Where uploads cannot cover the
+    /// demand, somewhat more is planned than uplinks can carry: what is then left over at the full
+    /// ones, those that idle give (`peer`'s offers).
+    fn dither(&self, member: MemberIx) -> u32 {
+        let even = scatter(member.0) % 1_000;
+        let short = (1..SHORT_INDEX).contains(&self.resource_index());
+        if short { (even + SHORT_DITHER).min(999) } else { even }
     }
 
     /// Takes what is known of a member's uplink. `share` is this rendition's part of it.
@@ -105,7 +119,7 @@ impl Swarm {
             headroom: core.config.headroom,
             even_use: core.config.even_use,
             children_max: children_max(peer.links_max, substreams, self.homes_per_member()),
-            dither: scatter(member.0) % 1_000,
+            dither: self.dither(member),
             late: peer.is_late(core.now),
         };
         let capacity = uplink.capacity();

@@ -47,7 +47,7 @@ pub struct Config {
     pub choices_max: u8,
     /// Time between two rounds of rebalancing.
     pub tick: Duration,
-    /// Moves per round at least: a swarm of eight levels out in a few rounds.
+    /// Moves per round at least: a swarm of some hundred levels out before its newcomers' links are old.
     pub moves_min: u16,
     /// Moves per round at most: at 100,000 peers 64 moves are 0.07 % of them, in one substream each.
     pub moves_max: u16,
@@ -105,10 +105,10 @@ impl Default for Config {
             probes_max: 24,
             choices_max: 4,
             tick: Duration::from_secs(1),
-            moves_min: 8,
+            moves_min: 32,
             moves_max: 64,
             scan_max: 256,
-            move_cooldown: Duration::from_secs(20),
+            move_cooldown: Duration::from_secs(5),
             root_age_min: Duration::from_secs(1),
             adopt_grace: Duration::from_secs(10),
             late_children_min: 3,

@@ -17,6 +17,8 @@ const HEIRS_MAX: usize = 32;
 const GAIN_MIN_US: u32 = 20_000;
 /// Estimates brought up to date per round.
 const ESTIMATES_MAX: usize = 4_096;
+/// Roots that are looked at for one without children.
+const LEAF_ROOTS_MAX: usize = 16;
 /// Surplus roots of a substream that are tried per round.
 const JOINS_MAX: usize = 4;
 
@@ -104,6 +106,9 @@ impl Swarm {
             if *budget > 0 {
                 *budget -= self.shed_home(core, member).min(*budget);
             }
+            if *budget > 1 {
+                *budget -= self.raise(core, member).min(*budget);
+            }
             if *budget > 0 {
                 *budget -= self.move_up(core, member).min(*budget);
             }
@@ -169,6 +174,44 @@ impl Swarm {
         let entry = self.member(member);
         let (used, even) = (u32::from(entry.used), u32::from(entry.even));
         used < even + (even / 4 + 1) * beyond_quarters && entry.used < entry.slots
+    }
+
+    /// Where the origin serves leaves, it had better serve those that pass it on: a member that has
+    /// children and a root that has none change places.
+    fn raise(&mut self, core: &mut Core, member: MemberIx) -> usize {
+        for k in 0..self.substreams() {
+            let tree = &self.trees[k];
+            let Parent::Member(parent) = tree.parent(member) else { continue };
+            let node = tree.node(member);
+            let settled = core.now.is_past(node.moved, core.config.move_cooldown);
+            if node.children() == 0 || tree.root_count() <= 1 || !settled {
+                continue;
+            }
+            let Some(leaf) = self.leaf_root(core, k, parent) else { continue };
+            self.assign(core, k, member, Parent::Origin);
+            self.assign(core, k, leaf, Parent::Member(parent));
+            return 2;
+        }
+        0
+    }
+
+    /// A root without children that `parent` can feed; one that it has a link to, if there is one.
+    fn leaf_root(&self, core: &Core, k: usize, parent: MemberIx) -> Option<MemberIx> {
+        let tree = &self.trees[k];
+        // Where there are slots, it may still find one.
+        let waited = core.config.move_cooldown;
+        let fit = |root: &MemberIx| {
+            *root != parent
+                && tree.parent(*root) == Parent::Origin
+                && tree.node(*root).children() == 0
+                && (self.is_short(k) || core.now.is_past(tree.node(*root).moved, waited))
+                && !core.peers.peer(self.member(*root).peer).is_hopeless(core.now)
+                && self.can_be_child(core, k, *root, parent)
+        };
+        let links = &core.peers.peer(self.member(parent).peer).links;
+        let linked = links.iter().filter(|link| link.is_open());
+        let linked = linked.filter_map(|link| core.peers.peer(link.other).member_of(self.ix));
+        linked.chain(self.roots_in_turn(k, parent).take(LEAF_ROOTS_MAX)).find(fit)
     }
 
     /// Moves a member up in a substream where that saves much of the way.

@@ -2,8 +2,10 @@
 //!
 //! Rule: a symmetric member reaches few, so its slots stay free while others are short of them.
 //! Then one that it does reach, and that somebody else feeds, becomes its child, and the slot that
-//! it leaves goes to a root. One trade frees one slot; the search is bounded.
+//! it leaves goes to a root. The other way round, a root that reaches none of the free slots takes
+//! that of a leaf that does. One trade frees one slot; the searches are bounded.
 
+use crate::attach::Search;
 use crate::input::Mapping;
 use crate::places::Queue;
 use crate::shared::Core;
@@ -12,6 +14,12 @@ use crate::tree::{MemberIx, Parent};
 
 /// Symmetric members with room that are asked to take a child over.
 const TRADERS_MAX: usize = 8;
+/// Interior members that are looked at for a place that a leaf could leave.
+const LOOKED_AT_MAX: usize = 64;
+/// Of them, those whose leaf looks for another place.
+const SWAPS_MAX: usize = 4;
+/// Children of each that are looked at.
+const LEAVES_MAX: usize = 4;
 
 /// Who changes places.
 struct Trade {
@@ -23,16 +31,57 @@ struct Trade {
 }
 
 impl Swarm {
-    /// Makes room for a root where only symmetric members have any. False if that cannot be.
+    /// Makes room for a root that reaches none of those that have any. False if that cannot be.
     pub(crate) fn trade_place(&mut self, core: &mut Core, k: usize, root: MemberIx) -> bool {
+        if self.trees[k].parent(root) != Parent::Origin {
+            return false;
+        }
         let start = self.search_start(root);
-        let Some(trade) = self.find_trade(core, k, root, start) else { return false };
+        let trade = self.find_trade(core, k, root, start);
+        let trade = trade.or_else(|| self.find_swap(core, k, root, start));
+        let Some(trade) = trade else { return false };
         let Trade { child, taker, parent } = trade;
         self.assign(core, k, child, Parent::Member(taker));
         self.assign(core, k, root, Parent::Member(parent));
         true
     }
 
+    /// A parent that the root reaches, full as it is, with a leaf that finds a place elsewhere.
+    fn find_swap(&mut self, core: &Core, k: usize, root: MemberIx, start: u32) -> Option<Trade> {
+        let own = self.member(root).peer;
+        let is_sure = |swarm: &Self, parent: MemberIx| {
+            let parent = swarm.member(parent).peer;
+            let symmetric = core.peers.peer(own).mapping == Mapping::Symmetric;
+            let lets_in = core.peers.peer(parent).takes_symmetric == Some(true);
+            core.are_linked(own, parent) || !symmetric || lets_in
+        };
+        let rooms = self.trees[k].places.rooms(Queue::Upper, start).take(LOOKED_AT_MAX);
+        let fit = rooms
+            .map(|room| room.member)
+            .filter(|&parent| is_sure(self, parent) && self.can_be_child(core, k, root, parent));
+        let mut parents = [MemberIx::NONE; SWAPS_MAX];
+        for (slot, parent) in parents.iter_mut().zip(fit) {
+            *slot = parent;
+        }
+        for parent in parents.into_iter().filter(|parent| *parent != MemberIx::NONE) {
+            let leaf = |child: &MemberIx| {
+                let peer = core.peers.peer(self.member(*child).peer);
+                *child != root
+                    && !self.trees[k].node(*child).is_strong()
+                    && peer.mapping != Mapping::Symmetric
+            };
+            let Some(child) = self.trees[k].children_back(parent).take(LEAVES_MAX).find(leaf)
+            else {
+                continue;
+            };
+            if let Some(place) = self.find_place(core, k, child, Some(parent), Search::Free) {
+                return Some(Trade { child, taker: place.parent, parent });
+            }
+        }
+        None
+    }
+
+    /// A symmetric member with room, and a neighbour of it whose slot the root can take.
     fn find_trade(&self, core: &Core, k: usize, root: MemberIx, start: u32) -> Option<Trade> {
         let tree = &self.trees[k];
         let homes = tree.places.rooms(Queue::Free, start).map(|room| room.member);
