@@ -21,7 +21,8 @@ const PLAYLIST_BYTES: u64 = 600;
 const CONNECT_TRIPS: u64 = 3;
 /// Live players start this many segments before the end (RFC 8216, 6.3.3).
 const START_SEGMENTS: u64 = 3;
-/// A player asks again for what failed after this long, µs.
+/// A player asks again for what failed at instants this far apart, µs: its own, the same with peers
+/// and without, so that pairs do not differ by which of two retries luck puts first.
 const RETRY_US: u64 = 500_000;
 /// Least and most time until the other end of a link that went silent knows, s.
 const SILENCE_S: [f64; 2] = [4.0, 8.0];
@@ -174,7 +175,8 @@ impl World<'_> {
         let failed = state.cut_off || self.origin.is_down;
         if failed || asked_at < state.back_at.max(self.origin.back_at) {
             let noticed_at = self.now + if state.cut_off { BREAK_US } else { 0 };
-            let at = noticed_at + RETRY_US + state.server_us * 2;
+            let answer_us = state.server_us * 2;
+            let at = self.retry_at(viewer, noticed_at) + answer_us;
             self.poll_playlist(viewer, at);
             return;
         }
@@ -188,6 +190,13 @@ impl World<'_> {
             state.player.next = Some(if self.settings.vod { scattered } else { live });
         }
         self.advance(viewer);
+    }
+
+    /// When the player of a viewer asks again for what it noticed to have failed.
+    fn retry_at(&self, viewer: u32, noticed_at: u64) -> u64 {
+        let phase = crate::random::mix(self.instance.seed.rotate_left(32) ^ u64::from(viewer));
+        let since = noticed_at + RETRY_US - phase % RETRY_US;
+        noticed_at + RETRY_US - since % RETRY_US
     }
 
     /// The player asks for its next segment, if it may.
@@ -278,7 +287,8 @@ impl World<'_> {
                 self.tally.failed_requests += 1;
                 self.viewers[viewer as usize].player.waiting = None;
                 self.viewers[viewer as usize].delivered = 0;
-                self.queue.push(self.now + RETRY_US, Event::Player(viewer));
+                let at = self.retry_at(viewer, self.now);
+                self.queue.push(at, Event::Player(viewer));
             }
             Output::OriginFetch { fetch, object, range } => {
                 self.origin_fetch(viewer, fetch, object, range);

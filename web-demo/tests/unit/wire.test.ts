@@ -25,7 +25,7 @@ const golden = readFileSync(join(ROOT, "wire/golden/peer_messages.txt"), "utf8")
   .map((line) => line.split(": ") as [name: string, hex: string]);
 
 test("there is one of each message", () => {
-  assert.equal(golden.length, 17);
+  assert.equal(golden.length, 18);
 });
 
 for (const [name, hex] of golden) {
