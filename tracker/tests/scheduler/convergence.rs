@@ -2,7 +2,7 @@
 
 use crate::world::{World, capped, profile};
 use shoal_tracker::{Mapping, Profile};
-use shoal_wire::PeerId;
+use shoal_wire::{PeerId, ShareMode};
 use std::time::Duration;
 
 /// Lets `count` viewers join a second apart.
@@ -164,4 +164,48 @@ fn symmetric_peers_use_their_uplinks_where_upload_is_short() {
     };
     println!("children of a symmetric peer {:.2}, of another {:.2}", mean(true), mean(false));
     assert!(mean(true) > 0.5 * mean(false), "{:.2} against {:.2}", mean(true), mean(false));
+}
+
+#[test]
+fn where_upload_is_short_the_origin_feeds_those_that_pass_on() {
+    let mut world = World::new(5);
+    world.audits = false;
+    world.publish();
+    // Half of the rate each: all others are fed by the origin.
+    for id in 1..=60 {
+        world.join(id, capped(1_000_000));
+        world.run(Duration::from_millis(200));
+    }
+    world.run(Duration::from_secs(60));
+    world.tracker.audit().expect("the tables agree");
+    let view = world.tracker.view().swarms[0].clone();
+    assert!(view.edges >= 235, "four children each: {view:?}");
+    assert!(view.depth_max <= 2, "{view:?}");
+    let plans = world.plans;
+    world.run(Duration::from_secs(30));
+    assert!(world.plans - plans <= 5, "not quiet: {}", world.plans - plans);
+    world.check_told();
+}
+
+#[test]
+fn who_reaches_no_free_slot_takes_that_of_one_who_does() {
+    let mut world = World::new(3);
+    world.audits = false;
+    world.cannot_link = Some(|a, b| {
+        let lets_in = |peer: PeerId| peer.0 % 5 == 1;
+        (is_symmetric(a) && !lets_in(b)) || (is_symmetric(b) && !lets_in(a))
+    });
+    for id in 1..=60 {
+        let symmetric = is_symmetric(PeerId(id));
+        let mapping = if symmetric { Mapping::Symmetric } else { Mapping::Stable };
+        // Enough for all, and nothing from the symmetric ones.
+        let share = if symmetric { ShareMode::ReceiveOnly } else { ShareMode::Share };
+        world.join(id, Profile { mapping, share, ..capped(3_000_000) });
+    }
+    world.run(Duration::from_secs(240));
+    world.tracker.audit().expect("the tables agree");
+    let roots: usize =
+        world.roots().iter().filter(|(id, _)| is_symmetric(**id)).map(|(_, n)| n).sum();
+    let symmetric = (1..=60).filter(|id| is_symmetric(PeerId(*id))).count();
+    assert!(roots <= 4, "{roots} roots of {symmetric} symmetric viewers in 8 substreams");
 }
