@@ -217,6 +217,12 @@ fn flash_crowd_peaks_where_newcomers_cannot_upload() {
     // Then the newcomers only take.
     close(curve[21].origin_mbps, 20.0 * 5.0 - 60.0);
     assert_eq!(crowd::peak(&curve[10..]).unwrap().at_s, 20.0);
+    // Two more that reach nobody: what they take comes from the origin, what they have is no help.
+    viewers.extend((0..2).map(|_| stay(0.0, 60.0, 6.0, Nat::Blocked)));
+    let curve = crowd::curve(&viewers, newcomers, 0.0, 60.0, 1.0);
+    close(curve[10].origin_mbps, 5.0 + 10.0);
+    close(curve[21].origin_mbps, 20.0 * 5.0 - 60.0 + 10.0);
+    close(curve[21].demand_mbps, 22.0 * 5.0);
 }
 
 #[test]

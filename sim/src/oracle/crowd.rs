@@ -5,10 +5,11 @@
 //! over steps, and one copy only while anyone is there. It supposes that a newcomer gets its start-up
 //! buffer in the step in which it joins. A system that lets a part of that buffer wait can have a
 //! lower peak, so hold it against a run's peak only with the part that does not wait as B; zero is
-//! always right. Everyone counts as reaching everyone.
+//! always right. Whose packets are blocked has all of it from the origin and gives nothing; all others
+//! count as reaching each other.
 
 use super::steps::{Steps, union};
-use super::{Viewer, offload};
+use super::{Nat, Viewer, offload};
 use std::collections::BTreeMap;
 
 /// How newcomers behave.
@@ -82,19 +83,24 @@ fn add_rendition(
     newcomers: Newcomers,
     steps: impl Fn() -> Steps,
 ) {
-    let (mut demand, mut upload, mut copy) = (steps(), steps(), steps());
+    let (mut demand, mut alone, mut upload, mut copy) = (steps(), steps(), steps(), steps());
     for stay in stays.iter().filter(|stay| stay.join_s < stay.leave_s) {
-        demand.add(stay.join_s, stay.leave_s, stay.rate_mbps);
-        demand.add_at(stay.join_s, stay.rate_mbps * newcomers.startup_s);
-        upload.add(stay.join_s + newcomers.idle_s, stay.leave_s, stay.upload_mbps);
+        let taken = if stay.class == Nat::Blocked { &mut alone } else { &mut demand };
+        taken.add(stay.join_s, stay.leave_s, stay.rate_mbps);
+        taken.add_at(stay.join_s, stay.rate_mbps * newcomers.startup_s);
+        if stay.class != Nat::Blocked {
+            upload.add(stay.join_s + newcomers.idle_s, stay.leave_s, stay.upload_mbps);
+        }
     }
     let rate_mbps = stays.first().map_or(0.0, |stay| stay.rate_mbps);
-    for (begin_s, end_s) in union(stays.iter().map(|stay| (stay.join_s, stay.leave_s))) {
+    let sharing = stays.iter().filter(|stay| stay.class != Nat::Blocked);
+    for (begin_s, end_s) in union(sharing.map(|stay| (stay.join_s, stay.leave_s))) {
         copy.add(begin_s, end_s, rate_mbps);
     }
+    let taken = demand.amounts().into_iter().zip(alone.amounts());
     let peers = upload.amounts().into_iter().zip(copy.amounts());
-    for ((sample, demand), (upload, copy)) in curve.iter_mut().zip(demand.amounts()).zip(peers) {
-        sample.demand_mbps += demand;
-        sample.origin_mbps += copy.max(demand - upload);
+    for ((sample, (demand, alone)), (upload, copy)) in curve.iter_mut().zip(taken).zip(peers) {
+        sample.demand_mbps += demand + alone;
+        sample.origin_mbps += alone + copy.max(demand - upload);
     }
 }
