@@ -440,6 +440,9 @@ impl Swarm {
     /// Joins surplus roots of a substream to the rest, as far as there is room.
     pub(crate) fn join_roots(&mut self, core: &mut Core, k: usize, tries: usize) -> usize {
         let mut joined = 0;
+        if self.trees[k].root_count() <= 1 || !self.has_room(k) {
+            return 0;
+        }
         let mut roots = core::mem::take(&mut self.scratch);
         self.roots_to_join(core, k, tries, &mut roots);
         while joined < tries && self.trees[k].root_count() > 1 {
@@ -454,6 +457,12 @@ impl Swarm {
         roots.clear();
         self.scratch = roots;
         joined
+    }
+
+    /// Whether anybody has a free slot that may be for substream `k`.
+    fn has_room(&self, k: usize) -> bool {
+        let free = self.trees[k].places.rooms(Queue::Free, 0).next().is_some();
+        free || self.spare(0).next().is_some()
     }
 
     /// Finds a place for a root, if there is one.

@@ -1,9 +1,9 @@
 //! Small corrections, once a second: what joins and leaves have left uneven.
 //!
 //! Rule: a bounded number of moves per round, each a clear gain, and none that another round would
-//! undo: surplus roots join the rest; a root in many substreams hands some to others; members stop
-//! being interior where they need not be; full uplinks are relieved; deep nodes move up. When
-//! nobody joins or leaves, the plan becomes quiet.
+//! undo: surplus roots join the rest; a root in many substreams hands some to others; where roots are
+//! many, those with children become roots first; members stop being interior where they need not be;
+//! full uplinks are relieved; deep nodes move up. When nobody joins or leaves, the plan becomes quiet.
 
 use crate::attach::Search;
 use crate::places::{CLASS_STRONG, Queue};
