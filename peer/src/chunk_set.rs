@@ -88,6 +88,16 @@ impl ChunkSet {
     }
 }
 
+/// Takes the first `count` chunks out of sorted ranges.
+pub(crate) fn skip_first(ranges: &mut Vec<ChunkRange>, mut count: u32) {
+    for range in ranges.iter_mut() {
+        let skipped = range.count.min(count);
+        *range = ChunkRange::new(range.first + skipped, range.count - skipped);
+        count -= skipped;
+    }
+    ranges.retain(|range| !range.is_empty());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +131,20 @@ mod tests {
             assert!(set.runs.iter().flat_map(|r| r.indices()).eq(model.iter().copied()));
             assert_eq!(set.len() as usize, model.len());
             assert!(set.runs.windows(2).all(|w| w[0].end() < w[1].first));
+        }
+    }
+
+    /// Chunks skipped, and ranges left of 3 and 5 to 8.
+    const CASES: [(u32, &[(u32, u32)]); 4] =
+        [(0, &[(3, 1), (5, 4)]), (1, &[(5, 4)]), (3, &[(7, 2)]), (9, &[])];
+
+    #[test]
+    fn the_first_chunks_of_ranges_are_skipped() {
+        for (count, left) in CASES {
+            let mut ranges = alloc::vec![ChunkRange::new(3, 1), ChunkRange::new(5, 4)];
+            skip_first(&mut ranges, count);
+            let ranges: Vec<_> = ranges.iter().map(|range| (range.first, range.count)).collect();
+            assert_eq!(ranges, left, "{count}");
         }
     }
 }
