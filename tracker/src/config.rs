@@ -47,7 +47,7 @@ pub struct Config {
     pub choices_max: u8,
     /// Time between two rounds of rebalancing.
     pub tick: Duration,
-    /// Moves per round at least: a swarm of some hundred levels out before its newcomers' links are old.
+    /// Moves per round at least: a swarm of a few hundred levels out within half a minute.
     pub moves_min: u16,
     /// Moves per round at most: at 100,000 peers 64 moves are 0.07 % of them, in one substream each.
     pub moves_max: u16,
