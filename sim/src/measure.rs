@@ -8,7 +8,7 @@ use crate::oracle::snowball::Seed;
 use crate::oracle::title::Title;
 use crate::oracle::{self, Nat, window};
 use crate::scenario::Settings;
-use crate::world::{Outcome, SCALE, Segment, TAIL_S, rate_of};
+use crate::world::{Outcome, SCALE, Segment, end_s, rate_of};
 use shoal_wire::{ByteSize, CHUNK_SIZE};
 
 /// More stall or later start than this in comparison with the twin is worse, µs.
@@ -134,8 +134,7 @@ impl Measured<'_> {
             self.outcome.tally.by_second.iter().skip(first).take(count)
         };
         // All of a title counts, whenever it is sent.
-        let (from, to) =
-            if s.vod { (0.0, s.duration_s + TAIL_S) } else { (s.warmup_s, s.duration_s) };
+        let (from, to) = if s.vod { (0.0, end_s(s)) } else { (s.warmup_s, s.duration_s) };
         let control: u64 = seconds(from, to).map(|second| second.control).sum();
         let bound = self.offload_bound();
         let offload = ratio(sum.delivered as f64 - (sum.origin + control) as f64, sum.delivered);

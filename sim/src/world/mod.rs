@@ -39,12 +39,20 @@ pub(crate) const SCALE: u64 = 256;
 const START_US: u64 = START_S as u64 * 1_000_000;
 /// The same in seconds.
 pub(crate) const START_S: usize = 100;
-/// The run goes on for so many segments after the last that counts, until players have it.
-pub(crate) const TAIL_S: f64 = 8.0;
+/// Time after the event for a segment to reach every player, without its length, s.
+const TAIL_S: f64 = 2.0;
+/// The same in segments: no player plays further behind.
+const TAIL_SEGMENTS: f64 = 3.0;
 /// Viewers that joined this long before a segment's publication count for its delay, s.
 const SETTLED_S: f64 = 10.0;
 /// Segments of a live stream that are there when the first viewers come.
 const PREFILL: u64 = 4;
+
+/// When a run ends, s. Live segments are published until then, though those after the event do not
+/// count: the last that do have to share uplinks, as all before them.
+pub(crate) fn end_s(settings: &Settings) -> f64 {
+    settings.duration_s + TAIL_S + TAIL_SEGMENTS * settings.segment_s
+}
 
 /// Something that happens.
 enum Event {
@@ -193,7 +201,7 @@ impl<'a> World<'a> {
 
     /// Runs to the end. `progress` hears of the part that is done, 0 to 1.
     pub(crate) fn run(mut self, progress: &mut dyn FnMut(f64)) -> Result<Outcome> {
-        let end = self.at_second(self.settings.duration_s + TAIL_S);
+        let end = self.at_second(end_s(self.settings));
         while let Some((at, event)) = self.queue.pop() {
             if at > end {
                 break;
@@ -273,7 +281,7 @@ impl<'a> World<'a> {
         self.publish(self.now);
         let segment_us = self.segment_us();
         self.queue.push(self.now + segment_us / 2, Event::Overdue(msn));
-        if self.now + segment_us <= self.at_second(self.settings.duration_s) {
+        if self.now + segment_us <= self.at_second(end_s(self.settings)) {
             self.queue.push(self.now + segment_us, Event::Publish);
         }
     }
@@ -329,6 +337,12 @@ impl<'a> World<'a> {
                 if self.settings.vod { config.on_demand_objects_max } else { config.objects_max };
             if status.objects > objects_max {
                 self.fault = Some(anyhow!("viewer {at} knows {} objects", status.objects));
+            }
+            let carried = self.instance.viewers[at].upload_mbps / 8.0;
+            let carried = carried * (self.now - viewer.joined_at) as f64 + 1.0;
+            if viewer.sent_bytes as f64 > carried {
+                let sent = viewer.sent_bytes;
+                self.fault = Some(anyhow!("viewer {at} sent {sent} bytes, {carried:.0} at most"));
             }
         }
         if self.tally.bad_played + self.tally.bad_relayed > 0 {

@@ -111,7 +111,7 @@ pub(crate) struct Uplink {
 
 impl Uplink {
     pub(crate) fn new(mbps: f64) -> Self {
-        let rate = (mbps / 8.0).max(CONTROL_RATE);
+        let rate = if mbps > 0.0 { mbps / 8.0 } else { CONTROL_RATE };
         Self { rate, pieces: VecDeque::new(), busy_until: 0, busy: false, debt: 0.0 }
     }
 }
@@ -285,6 +285,7 @@ impl World<'_> {
         let uplink = &mut self.net.uplinks[viewer as usize];
         uplink.busy = false;
         let Some(piece) = uplink.pieces.pop_front() else { return };
+        self.viewers[viewer as usize].sent_bytes += u64::from(piece.bytes);
         self.leave_after(piece);
         self.start_uplink(viewer);
         if self.net.links[piece.dir.link()].state != LinkState::Open {

@@ -369,7 +369,7 @@ impl World<'_> {
             }
         }
         let bytes = self.wire_bytes(&message);
-        self.check_sent(from, role, &message);
+        self.check_sent(role, &message);
         self.transmit(dir, message, bytes);
     }
 
@@ -382,7 +382,7 @@ impl World<'_> {
     }
 
     /// No honest viewer sends a chunk that is not what the origin published.
-    fn check_sent(&mut self, from: u32, role: Role, message: &PeerMessage) {
+    fn check_sent(&mut self, role: Role, message: &PeerMessage) {
         let PeerMessage::Chunk { object, chunks, payload, .. } = message else { return };
         let Some(published) = self.origin.object(*object) else { return };
         let (start, _) = published.digest.byte_range(*chunks);
@@ -393,7 +393,6 @@ impl World<'_> {
             same &= head == &piece[..];
             truth = rest;
         }
-        self.viewers[from as usize].sent_bytes += payload.len() as u64 * SCALE;
         if !same && role != Role::Polluter {
             self.tally.bad_relayed += 1;
         }

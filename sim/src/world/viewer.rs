@@ -404,7 +404,7 @@ impl World<'_> {
         let state = &mut self.viewers[viewer as usize];
         let Some(engine) = state.engine.take() else { return };
         state.totals = engine.status(now).totals;
-        // Nothing is published after the event.
+        // What comes after the event does not count.
         state.player.end(self.now.min(event_end));
         state.left_at = Some(self.now);
         state.fetches.clear();
