@@ -19,6 +19,9 @@ const STUCK_AFTER: Duration = Duration::from_millis(400);
 
 /// Cancels before this are repairs from others.
 const PATIENCE_MIN: Duration = Duration::from_secs(1);
+/// A cancel that comes sooner takes off so much of the difference: most are of chunks that somebody
+/// else brought.
+const PATIENCE_SMOOTHING: u32 = 64;
 /// What leaves later than this before the neighbour gives up arrives too late.
 const PATIENCE_MARGIN: Duration = Duration::from_millis(400);
 /// More delay than this, beyond what is known of, is a queue that fills.
@@ -69,7 +72,8 @@ impl Neighbour {
     /// then.
     pub(crate) fn note_cancel(&mut self, age: Duration) {
         if age > PATIENCE_MIN {
-            self.patience = Some(self.patience.map_or(age, |old| (old * 3 + age) / 4));
+            let slower = |old: Duration| old - old.saturating_sub(age) / PATIENCE_SMOOTHING;
+            self.patience = Some(self.patience.map_or(age, |old| slower(old).max(age)));
         }
     }
 

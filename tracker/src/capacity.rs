@@ -76,6 +76,19 @@ const SHORT_INDEX: u64 = 950;
 /// What is added to all slots then, ‰ of one.
 const SHORT_DITHER: u32 = 300;
 
+/// Of what upload there is beyond the demand, so much is kept free on every uplink, ‰.
+const SPARE_KEPT: u64 = 300;
+/// And no more than this, ‰ of the uplink: from a resource index of 1.3 on.
+const SPARE_KEPT_MAX: u64 = 90;
+
+/// The part of an uplink that is given away at most, ‰. What a full uplink has not sent of a
+/// segment when the next one comes waits until that has been sent: a last child that is late by a
+/// whole segment. Where there is more than is needed, none need be full.
+fn headroom(most: u32, resource_index: u64) -> u32 {
+    let spare = resource_index.saturating_sub(1_000) * SPARE_KEPT / 1_000;
+    most.saturating_sub(u32::try_from(spare.min(SPARE_KEPT_MAX)).unwrap_or(0))
+}
+
 /// Whether a count of slots differs enough from the one in use to be taken.
 fn differs(old: u16, new: u16) -> bool {
     (old == 0) != (new == 0) || old.abs_diff(new) > (old / 8).max(1)
@@ -116,7 +129,7 @@ impl Swarm {
             substreams,
             members: self.len(),
             swarm_kbps: self.upload_kbps,
-            headroom: core.config.headroom,
+            headroom: headroom(core.config.headroom, self.resource_index()),
             even_use: core.config.even_use,
             children_max: children_max(peer.links_max, substreams, self.homes_per_member()),
             dither: self.dither(member),
@@ -202,6 +215,12 @@ mod tests {
         check(0, 400_000, 100, 0, 0);
         // Less than one substream.
         check(200, 400_000, 100, 0, 0);
+    }
+
+    #[test]
+    fn no_uplink_is_full_where_there_is_more_than_enough() {
+        let kept = [500, 1_000, 1_100, 1_200, 1_300, 3_000].map(|index| headroom(1_000, index));
+        assert_eq!(kept, [1_000, 1_000, 970, 940, 910, 910]);
     }
 
     #[test]

@@ -189,7 +189,7 @@ fn where_upload_is_short_the_origin_feeds_those_that_pass_on() {
 
 #[test]
 fn who_reaches_no_free_slot_takes_that_of_one_who_does() {
-    let mut world = World::new(3);
+    let mut world = World::new(1);
     world.audits = false;
     world.cannot_link = Some(|a, b| {
         let lets_in = |peer: PeerId| peer.0 % 5 == 1;
