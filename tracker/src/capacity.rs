@@ -1,7 +1,8 @@
 //! How many children each member may have.
 //!
-//! Rule: an uplink is one budget over all renditions that its peer watches, and is never planned
-//! full. Small changes of what is known change nothing, so that the plan stays quiet.
+//! Rule: an uplink is one budget over all renditions that its peer watches, and is planned full
+//! only where there is no more upload than demand. Small changes of what is known change nothing, so
+//! that the plan stays quiet.
 
 use crate::links::SPARE_FOR_PARENTS;
 use crate::places::scatter;

@@ -35,7 +35,7 @@ pub struct Config {
     pub upload_prior: BitRate,
     /// Most upload that a peer is believed to have, so that a lie costs no more than this.
     pub upload_max: BitRate,
-    /// The part of an uplink that is given away at most, ‰.
+    /// The part of an uplink that is given away at most, ‰, where there is no more than is needed.
     pub headroom: u32,
     /// The supply that is aimed at, relative to demand, ‰: every uplink then gives the same part of
     /// itself and none is full. 1.1 came to the offload bound at a resource index of 1.7 and to
