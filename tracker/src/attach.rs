@@ -14,7 +14,6 @@ use crate::places::{CLASS_STRONG, Queue, scatter};
 use crate::shared::Core;
 use crate::swarm::Swarm;
 use crate::tree::{MemberIx, Parent};
-use alloc::vec::Vec;
 
 /// A place that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +40,8 @@ enum Making {
 pub(crate) enum Search {
     /// Nothing.
     Free,
-    /// Slots held by leaves or weaker nodes there, if the member is strong.
+    /// Slots held by leaves there, if the member is interior itself, or by weaker nodes if it is
+    /// strong.
     Displace,
     /// Members that are not interior there yet.
     Recruit,
@@ -85,10 +85,6 @@ const LEAVES_MAX: usize = 4;
 const CROWDED_MAX: usize = 8;
 /// Weaker nodes of each class that are compared.
 const WEAKER_MAX: usize = 2;
-/// Roots that are looked at for each that may join the rest.
-const ROOTS_PER_TRY: usize = 4;
-/// Roots that are passed over at most on the way to those whose turn it is.
-const SKIPPED_MAX: usize = 256;
 /// Links of a member that are looked at for a parent.
 const LINKS_PROBED_MAX: usize = 4;
 
@@ -208,8 +204,14 @@ impl Probe<'_> {
             if self.is_done(room.floor_us + beyond + TRIP_SUBNET_US) {
                 return;
             }
-            let (entry, node) = (swarm.member(room.member), swarm.trees[k].node(room.member));
-            let displace = displaces && entry.used >= entry.even && node.has_weak_child();
+            let tree = &swarm.trees[k];
+            let (entry, node) = (swarm.member(room.member), tree.node(room.member));
+            let last = tree.children_back(room.member).next();
+            let yields = displaces && last.is_some_and(|last| tree.yields(last, self.member));
+            if entry.used >= entry.slots && !yields {
+                continue;
+            }
+            let displace = yields && entry.used >= entry.even;
             let before = if displaces { node.strong_children() } else { node.children() };
             let sending = entry.chunk_time_us.saturating_mul(u32::from(before) + 1);
             let (making, extra) =
@@ -321,10 +323,10 @@ impl Swarm {
             crowded_count: 0,
         };
         let may_displace = search.displaces() && !core.frozen;
-        let displaces = may_displace && self.trees[k].node(member).is_strong();
-        probe.places(displaces);
+        let node = self.trees[k].node(member);
+        probe.places(may_displace && node.is_interior());
         // A leaver's children may be many; rebalancing moves them up later where that is worth it.
-        if displaces && self.leaver.is_none() {
+        if may_displace && node.is_strong() && self.leaver.is_none() {
             probe.weaker();
         }
         if search.recruits() {
@@ -365,7 +367,10 @@ impl Swarm {
     /// below the origin if there is none.
     pub(crate) fn place(&mut self, core: &mut Core, k: usize, member: MemberIx) {
         let is_short = self.is_short(k);
-        if is_short && self.has_home(member, k) && self.trees[k].root_count() < self.lacking(k) {
+        if is_short
+            && self.has_home(member, k)
+            && self.trees[k].root_count() < self.lacking(k) + self.closed
+        {
             self.assign(core, k, member, Parent::Origin);
             return;
         }
@@ -376,9 +381,10 @@ impl Swarm {
         }
     }
 
-    /// Members of a substream for which there are no slots, the first root among them.
+    /// Members of a substream, of those that others can feed, for which there are no slots; the first
+    /// root among them.
     pub(crate) fn lacking(&self, k: usize) -> u32 {
-        self.len().saturating_sub(self.supply[k].slots)
+        self.reachable().saturating_sub(self.supply[k].slots)
     }
 
     /// Whether the origin has to feed some members of a substream for want of slots.
@@ -391,8 +397,32 @@ impl Swarm {
         entry.slots > 0 && entry.homes & (1 << k) != 0
     }
 
+    /// Where whoever makes room for a member can go: below it, or into its place.
+    fn refuges(&self, k: usize, member: MemberIx) -> [Option<MemberIx>; 2] {
+        let entry = self.member(member);
+        let below = (entry.used < entry.even.min(entry.slots)).then_some(member);
+        let Parent::Member(left) = self.trees[k].parent(member) else { return [below, None] };
+        [below, Some(left)]
+    }
+
+    /// Whether whoever has to make room for a member finds a place: else it would become a root.
+    pub(crate) fn makes_way(&self, core: &Core, k: usize, member: MemberIx, to: Choice) -> bool {
+        let moved = match to.making {
+            Making::Free => return true,
+            Making::Displace => self.leaf_to_displace(core, k, member, to.parent),
+            Making::Oust(weaker) => Some(weaker),
+        };
+        let has_room = |refuge: MemberIx| self.member(refuge).used <= self.member(refuge).slots;
+        let takes = |moved: MemberIx, refuge: MemberIx| {
+            has_room(refuge) && self.can_be_child(core, k, moved, refuge)
+        };
+        let mut refuges = self.refuges(k, member).into_iter().flatten();
+        moved.is_some_and(|moved| refuges.any(|refuge| takes(moved, refuge)))
+    }
+
     /// Moves a member to a place that was found for it.
     pub(crate) fn take_place(&mut self, core: &mut Core, k: usize, member: MemberIx, to: Choice) {
+        let refuges = self.refuges(k, member);
         let moved = match to.making {
             Making::Free => None,
             Making::Displace => self.leaf_to_displace(core, k, member, to.parent),
@@ -412,16 +442,18 @@ impl Swarm {
             self.assign(core, k, member, Parent::Member(to.parent));
         }
         let Some(moved) = moved else { return };
-        let entry = self.member(member);
-        let has_room = entry.used < entry.even.min(entry.slots);
-        if has_room && self.can_be_child(core, k, moved, member) {
-            self.assign(core, k, moved, Parent::Member(member));
-        } else {
-            self.place(core, k, moved);
+        let takes = |refuge: &MemberIx| {
+            let entry = self.member(*refuge);
+            entry.used < entry.slots && self.can_be_child(core, k, moved, *refuge)
+        };
+        match refuges.into_iter().flatten().find(takes) {
+            Some(refuge) => self.assign(core, k, moved, Parent::Member(refuge)),
+            None => self.place(core, k, moved),
         }
     }
 
-    /// A leaf of `parent` that can become a child of `member` instead.
+    /// A leaf of `parent` that can make room for `member`, and go where it would have to if that is
+    /// known.
     fn leaf_to_displace(
         &self,
         core: &Core,
@@ -430,76 +462,14 @@ impl Swarm {
         parent: MemberIx,
     ) -> Option<MemberIx> {
         let tree = &self.trees[k];
-        let leaf_like = |leaf: &MemberIx| !tree.node(*leaf).is_strong() && *leaf != member;
-        tree.children_back(parent)
-            .take_while(leaf_like)
-            .take(LEAVES_MAX)
-            .find(|&leaf| core.can_link(self.member(leaf).peer, self.member(member).peer))
-    }
-
-    /// Joins surplus roots of a substream to the rest, as far as there is room.
-    pub(crate) fn join_roots(&mut self, core: &mut Core, k: usize, tries: usize) -> usize {
-        let mut joined = 0;
-        if self.trees[k].root_count() <= 1 || !self.has_room(k) {
-            return 0;
-        }
-        let mut roots = core::mem::take(&mut self.scratch);
-        self.roots_to_join(core, k, tries, &mut roots);
-        while joined < tries && self.trees[k].root_count() > 1 {
-            let places = |swarm: &mut Self, core: &mut Core| {
-                roots.iter().any(|&root| swarm.join_root(core, k, root))
-            };
-            if !places(self, core) && !roots.iter().any(|&root| self.trade_place(core, k, root)) {
-                break;
-            }
-            joined += 1;
-        }
-        roots.clear();
-        self.scratch = roots;
-        joined
-    }
-
-    /// Whether anybody has a free slot that may be for substream `k`.
-    fn has_room(&self, k: usize) -> bool {
-        let free = self.trees[k].places.rooms(Queue::Free, 0).next().is_some();
-        free || self.spare(0).next().is_some()
-    }
-
-    /// Finds a place for a root, if there is one.
-    fn join_root(&mut self, core: &mut Core, k: usize, root: MemberIx) -> bool {
-        if self.trees[k].parent(root) != Parent::Origin {
-            return false;
-        }
-        // To displace a leaf would only make another root.
-        let Some(choice) = self.find_place(core, k, root, None, Search::Recruit) else {
-            return false;
+        let leaves = tree.children_back(parent).take_while(|leaf| tree.yields(*leaf, member));
+        let refuges = self.refuges(k, member);
+        let goes = |leaf: &MemberIx| {
+            let own = self.member(*leaf).peer;
+            let mut refuges = refuges.into_iter().flatten().peekable();
+            refuges.peek().is_none()
+                || refuges.any(|refuge| core.can_link(own, self.member(refuge).peer))
         };
-        self.take_place(core, k, root, choice);
-        true
-    }
-
-    /// Roots that are tried in this round: the newest, the oldest, and some between them in turn,
-    /// without those with which no link opens.
-    fn roots_to_join(&self, core: &Core, k: usize, tries: usize, roots: &mut Vec<MemberIx>) {
-        roots.clear();
-        let tree = &self.trees[k];
-        let hopeful =
-            |root: &MemberIx| !core.peers.peer(self.member(*root).peer).is_hopeless(core.now);
-        let turn = self.roots_in_turn(k, MemberIx(0));
-        let ends = [tree.last_root(), tree.first_root()].into_iter().flatten();
-        roots.extend(ends.chain(turn.take(tries * ROOTS_PER_TRY)).filter(hopeful));
-        // The origin had better go on serving those that pass it on.
-        roots.sort_by_key(|root| tree.node(*root).children() > 0);
-    }
-
-    /// Roots of a substream, beginning anywhere.
-    pub(crate) fn roots_in_turn(
-        &self,
-        k: usize,
-        salt: MemberIx,
-    ) -> impl Iterator<Item = MemberIx> + '_ {
-        let tree = &self.trees[k];
-        let start = self.search_start(salt) as usize;
-        tree.roots().skip(start % (tree.root_count() as usize).clamp(1, SKIPPED_MAX))
+        leaves.take(LEAVES_MAX).find(goes)
     }
 }

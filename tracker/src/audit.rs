@@ -175,6 +175,8 @@ impl Swarm {
             self.indices().map(|member| u64::from(self.member(member).upload_kbps)).sum();
         ensure(upload == self.upload_kbps, || String::from("the sum of uploads is wrong"))?;
         let capable = self.indices().filter(|&member| self.member(member).slots > 0).count();
-        ensure(capable == self.capable as usize, || String::from("capable members miscounted"))
+        ensure(capable == self.capable as usize, || String::from("capable members miscounted"))?;
+        let closed = self.indices().filter(|&member| self.member(member).closed).count();
+        ensure(closed == self.closed as usize, || String::from("closed members miscounted"))
     }
 }

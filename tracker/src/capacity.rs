@@ -28,7 +28,7 @@ pub(crate) struct Uplink {
     pub(crate) rate_kbps: u32,
     /// K.
     pub(crate) substreams: u32,
-    /// Members of the swarm.
+    /// Members of the swarm that others can feed.
     pub(crate) members: u32,
     /// Upload of all members.
     pub(crate) swarm_kbps: u64,
@@ -99,7 +99,7 @@ impl Swarm {
     /// Demand that the usable upload covers, ‰; zero while nothing is known.
     pub(crate) fn resource_index(&self) -> u64 {
         let rate = self.shape.map_or(0, |shape| u64::from(shape.rate_kbps));
-        (self.upload_kbps * 1_000).checked_div(rate * u64::from(self.len())).unwrap_or(0)
+        (self.upload_kbps * 1_000).checked_div(rate * u64::from(self.reachable())).unwrap_or(0)
     }
 
     /// What is added to a member's slots before rounding, ‰ of one. Where uploads cannot cover the
@@ -120,6 +120,7 @@ impl Swarm {
 
     /// Sizes a member's slots anew; small differences are ignored unless `exact`.
     pub(crate) fn size_slots(&mut self, core: &Core, member: MemberIx, exact: bool) {
+        self.note_closed(member, core.peers.peer(self.member(member).peer).opened_nothing());
         let Some(shape) = self.shape else { return };
         let entry = self.member(member);
         let peer = core.peers.peer(entry.peer);
@@ -128,7 +129,7 @@ impl Swarm {
             upload_kbps: entry.upload_kbps,
             rate_kbps: shape.rate_kbps,
             substreams,
-            members: self.len(),
+            members: self.reachable(),
             swarm_kbps: self.upload_kbps,
             headroom: headroom(core.config.headroom, self.resource_index()),
             even_use: core.config.even_use,
@@ -149,8 +150,15 @@ impl Swarm {
         }
     }
 
+    /// Notes whether no link with a member opens.
+    fn note_closed(&mut self, member: MemberIx, closed: bool) {
+        let was_closed = core::mem::replace(&mut self.member_mut(member).closed, closed);
+        self.closed = self.closed + u32::from(closed) - u32::from(was_closed);
+    }
+
     /// Takes all slots from a member that is about to leave the trees.
     pub(crate) fn clear_slots(&mut self, member: MemberIx) {
+        self.note_closed(member, false);
         self.set_upload(member, 0);
         self.set_capacity(member, Capacity::default(), 0);
         for k in 0..self.substreams() {

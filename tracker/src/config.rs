@@ -47,9 +47,9 @@ pub struct Config {
     pub choices_max: u8,
     /// Time between two rounds of rebalancing.
     pub tick: Duration,
-    /// Moves per round at least: a swarm of a few hundred levels out within half a minute.
+    /// Moves per round at least: a swarm of a thousand levels out within half a minute.
     pub moves_min: u16,
-    /// Moves per round at most: at 100,000 peers 64 moves are 0.07 % of them, in one substream each.
+    /// Moves per round at most: at 100,000 peers 256 moves are 0.3 % of them, in one substream each.
     pub moves_max: u16,
     /// Members looked at per round at most: bounds the time that a round takes.
     pub scan_max: u16,
@@ -105,8 +105,8 @@ impl Default for Config {
             probes_max: 24,
             choices_max: 4,
             tick: Duration::from_secs(1),
-            moves_min: 32,
-            moves_max: 64,
+            moves_min: 128,
+            moves_max: 256,
             scan_max: 256,
             move_cooldown: Duration::from_secs(5),
             root_age_min: Duration::from_secs(1),

@@ -56,7 +56,7 @@ impl Swarm {
     /// Whether the substreams that a member is interior in have more slots than they need: only
     /// then may it become interior in another. Else one substream would take what the next lacks.
     pub(crate) fn can_spare(&self, member: MemberIx) -> bool {
-        let (homes, demand) = (self.member(member).homes, self.len().saturating_sub(1));
+        let (homes, demand) = (self.member(member).homes, self.reachable().saturating_sub(1));
         let rich = |k: &usize| homes & (1 << k) == 0 || self.supply[*k].slots > demand;
         (0..self.substreams()).all(|k| rich(&k))
     }
@@ -134,7 +134,7 @@ impl Swarm {
     pub(crate) fn home_to_leave(&self, member: MemberIx) -> Option<(usize, Option<usize>)> {
         let entry = self.member(member);
         let (homes, own) = (entry.homes, entry.supply_per_home());
-        let demand = self.len().saturating_sub(1);
+        let demand = self.reachable().saturating_sub(1);
         let may_leave = |k: &usize| {
             homes & (1 << k) != 0
                 && self.trees[*k].parent(member) != Parent::Origin

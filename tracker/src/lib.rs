@@ -17,6 +17,7 @@ mod engine;
 pub mod forest;
 mod homes;
 mod input;
+mod join;
 mod links;
 mod membership;
 mod objects;

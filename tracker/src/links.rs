@@ -132,6 +132,12 @@ impl Core {
         if barred || below.is_hopeless(self.now) || above.is_hopeless(self.now) {
             return false;
         }
+        // Where nothing opened, one link at a time is tried: each holds a slot while it fails.
+        let is_trying =
+            |peer: &Peer| peer.opened_nothing() && peer.links.iter().any(|link| !link.is_open());
+        if is_trying(below) || is_trying(above) {
+            return false;
+        }
         // Whoever hung below it would wait in vain: it is tried as a child.
         if above.seems_closed() {
             return false;

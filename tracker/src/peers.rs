@@ -136,7 +136,7 @@ impl Peer {
     }
 
     /// Whether nothing ever opened, often enough to be no accident.
-    fn opened_nothing(&self) -> bool {
+    pub(crate) fn opened_nothing(&self) -> bool {
         self.links_opened == 0 && self.links_failed >= HOPELESS_FAILED_MIN
     }
 

@@ -227,6 +227,9 @@ impl Swarm {
             }
             let found = self.find_place(core, k, member, Some(parent), Search::Displace);
             let Some(choice) = found.filter(|choice| choice.cost_us < target) else { continue };
+            if !self.makes_way(core, k, member, choice) {
+                continue;
+            }
             self.take_place(core, k, member, choice);
             let node = self.trees[k].node_mut(member);
             node.moves = node.moves.saturating_add(1);
@@ -238,8 +241,7 @@ impl Swarm {
     /// Whether the first free place is early enough: cheap to ask, and mostly it is not.
     fn may_gain(&self, k: usize, member: MemberIx, target_us: u32) -> bool {
         let tree = &self.trees[k];
-        let is_strong = tree.node(member).is_strong();
-        let queue = if is_strong { Queue::Upper } else { Queue::Free };
+        let queue = if tree.node(member).is_interior() { Queue::Upper } else { Queue::Free };
         let room = tree.places.rooms(queue, 0).next();
         let weaker = (CLASS_STRONG..tree.node(member).class())
             .filter_map(|class| tree.places.held(class, 0).next());

@@ -44,6 +44,8 @@ pub(crate) struct Member {
     pub(crate) upload_kbps: u32,
     /// Whether it has slots, but no room for links to new children.
     pub(crate) crowded: bool,
+    /// Whether no link with it opens: the origin feeds it, and it feeds nobody.
+    pub(crate) closed: bool,
     /// Bucket among those with a free slot, and position there.
     spare: Option<(u8, u32)>,
 }
@@ -82,6 +84,8 @@ pub(crate) struct Swarm {
     /// What the members interior in a substream can do for it.
     pub(crate) supply: [Supply; SUBSTREAMS_MAX as usize],
     pub(crate) upload_kbps: u64,
+    /// Members with which no link opens.
+    pub(crate) closed: u32,
     /// Members with slots.
     pub(crate) capable: u32,
     /// Members that are roots somewhere.
@@ -123,6 +127,7 @@ impl Swarm {
             spare: Row::default(),
             supply: [Supply::default(); SUBSTREAMS_MAX as usize],
             upload_kbps: 0,
+            closed: 0,
             capable: 0,
             roots: BTreeSet::new(),
             changed: Vec::new(),
@@ -140,6 +145,11 @@ impl Swarm {
     /// Number of members.
     pub(crate) fn len(&self) -> u32 {
         self.count
+    }
+
+    /// Number of members that others can feed.
+    pub(crate) fn reachable(&self) -> u32 {
+        self.count - self.closed
     }
 
     /// One past the highest member index.
@@ -209,6 +219,7 @@ impl Swarm {
             chunk_time_us: 0,
             upload_kbps: 0,
             crowded: false,
+            closed: false,
             spare: None,
         };
         let ix = self.vacant.pop().unwrap_or_else(|| {

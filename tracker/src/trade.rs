@@ -2,8 +2,9 @@
 //!
 //! Rule: a symmetric member reaches few, so its slots stay free while others are short of them.
 //! Then one that it does reach, and that somebody else feeds, becomes its child, and the slot that
-//! it leaves goes to a root. The other way round, a root that reaches none of the free slots takes
-//! that of a leaf that does. One trade frees one slot; the searches are bounded.
+//! it leaves goes to a root. The other way round, a root that reaches none of the free slots, or
+//! would be late there with all that hangs below it, takes that of a leaf that does. One trade
+//! frees one slot; the searches are bounded.
 
 use crate::attach::Search;
 use crate::input::Mapping;
@@ -39,8 +40,27 @@ impl Swarm {
         let start = self.search_start(root);
         let trade = self.find_trade(core, k, root, start);
         let trade = trade.or_else(|| self.find_swap(core, k, root, start));
-        let Some(trade) = trade else { return false };
-        let Trade { child, taker, parent } = trade;
+        self.make_trade(core, k, root, trade)
+    }
+
+    /// Lets a root take the place of a leaf, the earliest that can be had. False if that cannot be.
+    pub(crate) fn swap_place(&mut self, core: &mut Core, k: usize, root: MemberIx) -> bool {
+        if self.trees[k].parent(root) != Parent::Origin {
+            return false;
+        }
+        let start = self.search_start(root);
+        let swap = self.find_swap(core, k, root, start);
+        self.make_trade(core, k, root, swap)
+    }
+
+    fn make_trade(
+        &mut self,
+        core: &mut Core,
+        k: usize,
+        root: MemberIx,
+        trade: Option<Trade>,
+    ) -> bool {
+        let Some(Trade { child, taker, parent }) = trade else { return false };
         self.assign(core, k, child, Parent::Member(taker));
         self.assign(core, k, root, Parent::Member(parent));
         true
@@ -56,29 +76,38 @@ impl Swarm {
             core.are_linked(own, parent) || !symmetric || lets_in
         };
         let rooms = self.trees[k].places.rooms(Queue::Upper, start).take(LOOKED_AT_MAX);
-        let fit = rooms
-            .map(|room| room.member)
-            .filter(|&parent| is_sure(self, parent) && self.can_be_child(core, k, root, parent));
-        let mut parents = [MemberIx::NONE; SWAPS_MAX];
-        for (slot, parent) in parents.iter_mut().zip(fit) {
-            *slot = parent;
+        let fit = rooms.filter_map(|room| {
+            let parent = room.member;
+            let leaf = self.leaf_to_swap(core, k, root, parent)?;
+            let fits = is_sure(self, parent) && self.can_be_child(core, k, root, parent);
+            fits.then_some((leaf, parent))
+        });
+        let mut swaps = [(MemberIx::NONE, MemberIx::NONE); SWAPS_MAX];
+        for (slot, swap) in swaps.iter_mut().zip(fit) {
+            *slot = swap;
         }
-        for parent in parents.into_iter().filter(|parent| *parent != MemberIx::NONE) {
-            let leaf = |child: &MemberIx| {
-                let peer = core.peers.peer(self.member(*child).peer);
-                *child != root
-                    && !self.trees[k].node(*child).is_strong()
-                    && peer.mapping != Mapping::Symmetric
-            };
-            let Some(child) = self.trees[k].children_back(parent).take(LEAVES_MAX).find(leaf)
-            else {
-                continue;
-            };
+        for (child, parent) in swaps.into_iter().filter(|(child, _)| *child != MemberIx::NONE) {
             if let Some(place) = self.find_place(core, k, child, Some(parent), Search::Free) {
                 return Some(Trade { child, taker: place.parent, parent });
             }
         }
         None
+    }
+
+    /// A leaf that may find a place elsewhere.
+    fn leaf_to_swap(
+        &self,
+        core: &Core,
+        k: usize,
+        root: MemberIx,
+        parent: MemberIx,
+    ) -> Option<MemberIx> {
+        let tree = &self.trees[k];
+        let fits = |child: &MemberIx| {
+            let mapping = core.peers.peer(self.member(*child).peer).mapping;
+            *child != root && tree.node(*child).children() == 0 && mapping != Mapping::Symmetric
+        };
+        tree.children_back(parent).take(LEAVES_MAX).find(fits)
     }
 
     /// A symmetric member with room, and a neighbour of it whose slot the root can take.
@@ -100,6 +129,7 @@ impl Swarm {
                 let Parent::Member(parent) = tree.parent(child) else { continue };
                 let fits = !symmetric(&parent)
                     && child != root
+                    && tree.node(child).children() == 0
                     && self.can_be_child(core, k, child, taker)
                     && self.can_be_child(core, k, root, parent);
                 if fits {
