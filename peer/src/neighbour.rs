@@ -203,6 +203,28 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_patience_is_believed() {
+        let mut neighbour = Neighbour::new(Instant::ZERO);
+        let gives_up =
+            |neighbour: &Neighbour, ms| neighbour.has_given_up(Duration::from_millis(ms));
+        assert!(!gives_up(&neighbour, 60_000), "nothing is known");
+        neighbour.note_cancel(Duration::from_millis(5_500));
+        assert!(!gives_up(&neighbour, 5_000) && gives_up(&neighbour, 5_500));
+        // Chunks that somebody else brought.
+        for _ in 0..8 {
+            neighbour.note_cancel(Duration::from_millis(2_000));
+        }
+        assert!(!gives_up(&neighbour, 4_500) && gives_up(&neighbour, 5_400));
+        // Its player has moved closer.
+        for _ in 0..400 {
+            neighbour.note_cancel(Duration::from_millis(2_000));
+        }
+        assert!(gives_up(&neighbour, 3_000));
+        neighbour.note_cancel(Duration::from_millis(5_500));
+        assert!(!gives_up(&neighbour, 5_000), "and back");
+    }
+
+    #[test]
     fn memory_is_bounded() {
         let mut neighbour = Neighbour::new(Instant::ZERO);
         for msn in 0..10_000 {

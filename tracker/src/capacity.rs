@@ -120,7 +120,8 @@ impl Swarm {
 
     /// Sizes a member's slots anew; small differences are ignored unless `exact`.
     pub(crate) fn size_slots(&mut self, core: &Core, member: MemberIx, exact: bool) {
-        self.note_closed(member, core.peers.peer(self.member(member).peer).opened_nothing());
+        let is_closed = core.peers.peer(self.member(member).peer).opened_nothing();
+        self.note_closed(member, is_closed);
         let Some(shape) = self.shape else { return };
         let entry = self.member(member);
         let peer = core.peers.peer(entry.peer);
@@ -150,10 +151,13 @@ impl Swarm {
         }
     }
 
-    /// Notes whether no link with a member opens.
+    /// Notes whether no link with a member opens. Its upload counts again with its next report.
     fn note_closed(&mut self, member: MemberIx, closed: bool) {
         let was_closed = core::mem::replace(&mut self.member_mut(member).closed, closed);
         self.closed = self.closed + u32::from(closed) - u32::from(was_closed);
+        if closed {
+            self.set_upload(member, 0);
+        }
     }
 
     /// Takes all slots from a member that is about to leave the trees.

@@ -1,8 +1,8 @@
 //! Swarms of many sizes come to rest in a good plan.
 
 use crate::world::{World, capped, profile};
-use shoal_tracker::{Mapping, Profile};
-use shoal_wire::{PeerId, ShareMode};
+use shoal_tracker::{Mapping, Output, Profile};
+use shoal_wire::{BitRate, PeerId, ShareMode};
 use std::time::Duration;
 
 /// Lets `count` viewers join a second apart.
@@ -208,4 +208,57 @@ fn who_reaches_no_free_slot_takes_that_of_one_who_does() {
         world.roots().iter().filter(|(id, _)| is_symmetric(**id)).map(|(_, n)| n).sum();
     let symmetric = (1..=60).filter(|id| is_symmetric(PeerId(*id))).count();
     assert!(roots <= 4, "{roots} roots of {symmetric} symmetric viewers in 8 substreams");
+}
+
+/// Two of five pairs do not connect.
+fn is_unlucky(a: PeerId, b: PeerId) -> bool {
+    (a.0.min(b.0) * 7 + a.0.max(b.0) * 3) % 5 < 2
+}
+
+#[test]
+fn trees_stay_flat_where_upload_is_just_enough() {
+    let mut world = World::new(4);
+    world.audits = false;
+    world.cannot_link = Some(is_unlucky);
+    world.publish();
+    // 2 Mbit/s on average, as much as each of them takes.
+    for id in 1..=300 {
+        world.join(id, capped([500_000, 1_000_000, 2_500_000, 4_000_000][id as usize % 4]));
+    }
+    world.run(Duration::from_secs(60));
+    // Slots are free at the bottom only, and roots join there again and again.
+    for _ in 0..12 {
+        world.run(Duration::from_secs(10));
+        let view = world.tracker.view().swarms[0].clone();
+        assert!(view.edges >= 2_300 && view.depth_max <= 11, "{view:?}");
+    }
+    world.tracker.audit().expect("the tables agree");
+}
+
+#[test]
+fn whoever_reaches_nobody_is_tried_rarely_and_supplies_nothing() {
+    let is_closed = |peer: PeerId| peer.0.is_multiple_of(10);
+    let mut world = World::new(6);
+    world.audits = false;
+    world.cannot_link = Some(|a, b| a.0.is_multiple_of(10) || b.0.is_multiple_of(10));
+    world.publish();
+    for id in 1..=60 {
+        // The others have just enough.
+        let stable = Profile { mapping: Mapping::Stable, ..capped(2_000_000) };
+        let closed = Profile { upload_cap: Some(BitRate::from_bps(20_000_000)), ..stable };
+        world.join(id, if is_closed(PeerId(id)) { closed } else { stable });
+    }
+    world.run(Duration::from_secs(60));
+    world.tracker.audit().expect("the tables agree");
+    let index = world.tracker.view().swarms[0].resource_index;
+    assert_eq!(index, 1_000, "of those that reach others");
+    world.log.clear();
+    world.run(Duration::from_secs(600));
+    let tries = |output: &&Output| {
+        matches!(output, Output::Introduce { offerer, answerer }
+            if is_closed(*offerer) || is_closed(*answerer))
+    };
+    let count = world.log.iter().filter(tries).count();
+    println!("{count} tries with 6 closed viewers in ten minutes");
+    assert!((6..=30).contains(&count), "{count}");
 }
