@@ -124,10 +124,16 @@ impl Tracker {
         }
     }
 
-    /// A link is gone: its edges get other parents.
+    /// A link is gone, as `a` says: its edges get other parents.
     pub(crate) fn link_down(&mut self, a: PeerIx, b: PeerIx, down: Down) {
         if !self.core.remove_link(a, b) {
             return;
+        }
+        if down == Down::Failed {
+            // The other end may still try to open it: what it waits for counts as one of its links,
+            // and one that has too many refuses others in turn.
+            let (failed, waiting) = (self.core.peers.peer(a).id, self.core.peers.peer(b).id);
+            self.core.emit(Output::Disconnect { peer: waiting, other: failed });
         }
         self.core.note_down(a, b, down);
         self.part_sources(a, b);

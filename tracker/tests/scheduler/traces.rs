@@ -374,3 +374,16 @@ fn a_cycle_and_a_parent_that_stays_away_are_planned_anew() {
     assert!(view.roots.iter().all(|&roots| roots == 1), "{view:?}");
     assert!(world.tracker.parent(PeerId(4), VIDEO, Substream(0)).is_some());
 }
+
+#[test]
+fn who_waits_for_a_link_hears_that_it_failed() {
+    let mut world = World::new(1);
+    world.publish();
+    world.join(1, profile());
+    world.join(2, profile());
+    let &(_, a, b) = world.opening.first().expect("the two are introduced");
+    world.log.clear();
+    world.handle(Input::Link { peer: a, other: b, state: LinkState::Failed, rtt: None });
+    let told = |peer, other| world.log.contains(&Output::Disconnect { peer, other });
+    assert!(told(b, a) && !told(a, b), "{:?}", world.log);
+}
