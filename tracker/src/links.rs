@@ -108,7 +108,8 @@ impl Peer {
         let count = if opened { &mut self.links_opened } else { &mut self.links_failed };
         *count += 1;
         if *count >= 32 {
-            self.links_opened /= 2;
+            // That one opened once is never forgotten.
+            self.links_opened = self.links_opened.div_ceil(2);
             self.links_failed /= 2;
         }
     }
@@ -324,5 +325,33 @@ impl Core {
             let other = self.peers.peer(other).id;
             self.peers.peer_mut(peer).remember_failure(other, until, now, kept_max);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::{Place, Profile};
+    use shoal_wire::ShareMode;
+
+    #[test]
+    fn a_link_that_opened_is_never_forgotten() {
+        let profile = Profile {
+            share: ShareMode::Share,
+            upload_cap: None,
+            links_max: 32,
+            place: Place::default(),
+            mapping: Mapping::Stable,
+        };
+        let mut peer = Peer::new(PeerId(1), &profile, 32, Stamp::ZERO);
+        for _ in 0..200 {
+            peer.count_outcome(false);
+        }
+        assert!(peer.opened_nothing());
+        peer.count_outcome(true);
+        for _ in 0..200 {
+            peer.count_outcome(false);
+        }
+        assert!(!peer.opened_nothing());
     }
 }
