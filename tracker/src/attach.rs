@@ -40,8 +40,7 @@ enum Making {
 pub(crate) enum Search {
     /// Nothing.
     Free,
-    /// Slots held by leaves there, if the member is interior itself, or by weaker nodes if it is
-    /// strong.
+    /// Slots held by leaves or weaker nodes there, if the member is strong.
     Displace,
     /// Members that are not interior there yet.
     Recruit,
@@ -204,14 +203,8 @@ impl Probe<'_> {
             if self.is_done(room.floor_us + beyond + TRIP_SUBNET_US) {
                 return;
             }
-            let tree = &swarm.trees[k];
-            let (entry, node) = (swarm.member(room.member), tree.node(room.member));
-            let last = tree.children_back(room.member).next();
-            let yields = displaces && last.is_some_and(|last| tree.yields(last, self.member));
-            if entry.used >= entry.slots && !yields {
-                continue;
-            }
-            let displace = yields && entry.used >= entry.even;
+            let (entry, node) = (swarm.member(room.member), swarm.trees[k].node(room.member));
+            let displace = displaces && entry.used >= entry.even && node.has_weak_child();
             let before = if displaces { node.strong_children() } else { node.children() };
             let sending = entry.chunk_time_us.saturating_mul(u32::from(before) + 1);
             let (making, extra) =
@@ -323,10 +316,10 @@ impl Swarm {
             crowded_count: 0,
         };
         let may_displace = search.displaces() && !core.frozen;
-        let node = self.trees[k].node(member);
-        probe.places(may_displace && node.is_interior());
+        let displaces = may_displace && self.trees[k].node(member).is_strong();
+        probe.places(displaces);
         // A leaver's children may be many; rebalancing moves them up later where that is worth it.
-        if may_displace && node.is_strong() && self.leaver.is_none() {
+        if displaces && self.leaver.is_none() {
             probe.weaker();
         }
         if search.recruits() {
@@ -462,7 +455,8 @@ impl Swarm {
         parent: MemberIx,
     ) -> Option<MemberIx> {
         let tree = &self.trees[k];
-        let leaves = tree.children_back(parent).take_while(|leaf| tree.yields(*leaf, member));
+        let leaf_like = |leaf: &MemberIx| !tree.node(*leaf).is_strong() && *leaf != member;
+        let leaves = tree.children_back(parent).take_while(leaf_like);
         let refuges = self.refuges(k, member);
         let goes = |leaf: &MemberIx| {
             let own = self.member(*leaf).peer;

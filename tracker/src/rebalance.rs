@@ -241,7 +241,8 @@ impl Swarm {
     /// Whether the first free place is early enough: cheap to ask, and mostly it is not.
     fn may_gain(&self, k: usize, member: MemberIx, target_us: u32) -> bool {
         let tree = &self.trees[k];
-        let queue = if tree.node(member).is_interior() { Queue::Upper } else { Queue::Free };
+        let is_strong = tree.node(member).is_strong();
+        let queue = if is_strong { Queue::Upper } else { Queue::Free };
         let room = tree.places.rooms(queue, 0).next();
         let weaker = (CLASS_STRONG..tree.node(member).class())
             .filter_map(|class| tree.places.held(class, 0).next());

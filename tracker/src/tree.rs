@@ -280,12 +280,6 @@ impl Tree {
         true
     }
 
-    /// Whether a node may make room for another: a leaf for whoever has children to feed, a weak
-    /// one for the strong.
-    pub(crate) fn yields(&self, child: MemberIx, to: MemberIx) -> bool {
-        child != to && self.node(child).class < self.node(to).class.min(CLASS_STRONG)
-    }
-
     /// Hops from the origin, if it can be reached: 1 for a root.
     pub(crate) fn depth(&self, member: MemberIx) -> Option<u32> {
         let mut at = member;
