@@ -98,8 +98,17 @@ fn differs(old: u16, new: u16) -> bool {
 impl Swarm {
     /// Demand that the usable upload covers, ‰; zero while nothing is known.
     pub(crate) fn resource_index(&self) -> u64 {
+        self.index_over(self.len())
+    }
+
+    /// The same of those that others can feed: what is planned with.
+    fn reachable_index(&self) -> u64 {
+        self.index_over(self.reachable())
+    }
+
+    fn index_over(&self, members: u32) -> u64 {
         let rate = self.shape.map_or(0, |shape| u64::from(shape.rate_kbps));
-        (self.upload_kbps * 1_000).checked_div(rate * u64::from(self.reachable())).unwrap_or(0)
+        (self.upload_kbps * 1_000).checked_div(rate * u64::from(members)).unwrap_or(0)
     }
 
     /// What is added to a member's slots before rounding, ‰ of one. Where uploads cannot cover the
@@ -107,7 +116,7 @@ impl Swarm {
     /// ones, those that idle give (`peer`'s offers).
     fn dither(&self, member: MemberIx) -> u32 {
         let even = scatter(member.0) % 1_000;
-        let short = (1..SHORT_INDEX).contains(&self.resource_index());
+        let short = (1..SHORT_INDEX).contains(&self.reachable_index());
         if short { (even + SHORT_DITHER).min(999) } else { even }
     }
 
@@ -132,7 +141,7 @@ impl Swarm {
             substreams,
             members: self.reachable(),
             swarm_kbps: self.upload_kbps,
-            headroom: headroom(core.config.headroom, self.resource_index()),
+            headroom: headroom(core.config.headroom, self.reachable_index()),
             even_use: core.config.even_use,
             children_max: children_max(peer.links_max, substreams, self.homes_per_member()),
             dither: self.dither(member),

@@ -323,9 +323,6 @@ impl Tracker {
             shape.map_or(0, |shape| u64::from(shape.rate_kbps))
         };
         let entry = self.core.peers.peer(peer);
-        if entry.opened_nothing() {
-            return 0;
-        }
         let (prior, max) = (self.core.config.upload_prior, self.core.config.upload_max);
         let all: u64 = entry.watches.iter().map(|watch| rate(watch.swarm)).sum();
         let share = u64::from(entry.usable_kbps(prior, max)) * rate(ix);
