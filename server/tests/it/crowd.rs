@@ -4,7 +4,8 @@
 //! the test fails and says which limit is too low.
 
 use crate::harness::{
-    SECRET, claims, http, playlist, put, read_to_end, sign, soon, spawn, unix_s, until, uris, value,
+    SECRET, claims, http, http_builder, playlist, put, read_to_end, sign, soon, spawn, unix_s,
+    until, uris, value,
 };
 use crate::tracker::Viewer;
 use futures_util::{StreamExt, stream};
@@ -89,7 +90,8 @@ async fn server(
     .await;
     let address = |name: &str| ports[name].as_str().unwrap().to_owned();
     let url = format!("http://{}/metrics", address("admin_listen"));
-    let client = http();
+    // A client that keeps connections may begin one that it then has no use for: one more that is silent.
+    let client = http_builder().pool_max_idle_per_host(0).build().unwrap();
     let metric = async move |name: &str| {
         let answer = soon(client.get(&url).send()).await.unwrap();
         value(&soon(answer.text()).await.unwrap(), name)
