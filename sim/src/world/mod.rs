@@ -357,7 +357,7 @@ impl<'a> World<'a> {
         let mut disagree = 0;
         for (at, viewer) in self.viewers.iter().enumerate() {
             let Some(engine) = viewer.engine.as_ref() else { continue };
-            if viewer.session != Session::Up || viewer.planned_at + PLAN_SETTLES_US > self.now {
+            if viewer.session != Session::Up {
                 continue;
             }
             for feed in engine.status(now).substreams {
@@ -368,10 +368,21 @@ impl<'a> World<'a> {
                     shoal_peer::Parent::Origin => None,
                     shoal_peer::Parent::Peer(parent) => Some(parent),
                 };
-                disagree += u64::from(planned != Some(actual));
+                let parent = planned.flatten().map(net::viewer_of);
+                let is_settled = viewer.planned_at + self.settles_us(at as u32, parent) <= self.now;
+                disagree += u64::from(is_settled && planned != Some(actual));
             }
         }
         disagree
+    }
+
+    /// How long a plan is given to be carried out: a request and its answer wait behind what their
+    /// senders' transports hold already.
+    fn settles_us(&self, viewer: u32, parent: Option<u32>) -> u64 {
+        let uploads = std::iter::once(viewer).chain(parent);
+        let uploads = uploads.map(|at| self.instance.viewers[at as usize].upload_mbps);
+        let waits = uploads.filter(|mbps| *mbps > 0.0).map(|mbps| TRANSPORT_BITS / mbps);
+        PLAN_SETTLES_US + waits.sum::<f64>() as u64
     }
 
     fn finish(mut self) -> Result<Outcome> {
@@ -401,5 +412,7 @@ impl<'a> World<'a> {
 const AUDIT_EVERY_S: u64 = 10;
 /// Above this size the tracker is not audited: it costs as much as the run.
 const AUDIT_VIEWERS_MAX: usize = 5_000;
-/// A plan that has stood for this long is carried out, µs.
+/// A plan that has stood for this long is carried out, µs, where messages need not wait.
 const PLAN_SETTLES_US: u64 = 30_000_000;
+/// What an engine keeps in its transport at most if its uplink is slow: eight chunks.
+const TRANSPORT_BITS: f64 = 8.0 * 16_384.0 * 8.0;
