@@ -69,7 +69,7 @@ fn engine(signer: &OriginSigner, encoded: &Bytes, object: ObjectId, children: u6
         let message = PeerMessage::Subscribed { substream: k, from: object };
         input(Input::LinkMessage { peer: PARENT, message });
         for child in 0..children {
-            let message = PeerMessage::Subscribe { substream: k, from: object, weight: 0 };
+            let message = PeerMessage::Subscribe { substream: k, from: object, weight: 0, turn: 1 };
             input(Input::LinkMessage { peer: PeerId(10 + child), message });
         }
     }

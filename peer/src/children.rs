@@ -12,6 +12,8 @@ pub(crate) struct Child {
     pub(crate) from: ObjectId,
     pub(crate) until: Option<ObjectId>,
     pub(crate) weight: u16,
+    /// Of the newest message that says so.
+    pub(crate) turn: u32,
 }
 
 impl Child {
@@ -86,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_subscription_covers_what_lies_between_from_and_until() {
-        let child = Child { from: object(5), until: Some(object(8)), weight: 0 };
+        let child = Child { from: object(5), until: Some(object(8)), weight: 0, turn: 1 };
         let covered: Vec<u64> = (0..10).filter(|msn| child.covers(&object(*msn))).collect();
         assert_eq!(covered, [5, 6, 7]);
     }
@@ -94,7 +96,7 @@ mod tests {
     #[test]
     fn children_are_listed_by_substream_until_they_go() {
         let mut children = Children::default();
-        let child = Child { from: object(5), until: None, weight: 0 };
+        let child = Child { from: object(5), until: None, weight: 0, turn: 1 };
         for (k, peer) in [(2, 9), (1, 9), (2, 3), (3, 3)] {
             assert!(children.insert(Substream(k), PeerId(peer), child));
         }
@@ -114,7 +116,7 @@ mod tests {
         let mut children = Children::default();
         let child = |n| {
             let from = ObjectId { rendition: RenditionId(n), ..object(5) };
-            Child { from, until: None, weight: 0 }
+            Child { from, until: None, weight: 0, turn: 1 }
         };
         let noted = (0..1000).filter(|n| children.insert(Substream(0), PeerId(1), child(*n)));
         assert_eq!(noted.count(), PER_NEIGHBOUR_MAX);

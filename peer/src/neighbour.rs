@@ -43,6 +43,8 @@ pub(crate) struct Neighbour {
     pub(crate) received: u64,
     pub(crate) sent: u64,
     pub(crate) asked_chunks: u32,
+    /// Of the newest message to it about subscriptions.
+    pub(crate) turn: u32,
     /// What is under way from it on demand.
     pub(crate) pull: Pull,
     /// How old objects are when it takes from the origin what still lacks.
@@ -63,6 +65,7 @@ impl Neighbour {
             received: 0,
             sent: 0,
             asked_chunks: 0,
+            turn: 0,
             pull: Pull::default(),
             patience: None,
         }

@@ -2,6 +2,7 @@
 //!
 //! Rule: a chunk enters the store as verified only if its hash is the digest's.
 
+use crate::children::Child;
 use crate::engine::Engine;
 use crate::feed::Parent;
 use crate::input::FetchId;
@@ -29,14 +30,15 @@ impl Engine {
             return;
         }
         match message {
-            PeerMessage::Subscribe { substream, from, weight } => {
-                self.on_subscribe(peer, substream, from, weight, now);
+            PeerMessage::Subscribe { substream, from, weight, turn } => {
+                let child = Child { from, until: None, weight, turn };
+                self.on_subscribe(peer, substream, child, now);
             }
             PeerMessage::Subscribed { substream, from } => {
                 self.on_subscribed(peer, substream, from, now);
             }
-            PeerMessage::Unsubscribe { substream, until } => {
-                self.on_unsubscribe(peer, substream, until);
+            PeerMessage::Unsubscribe { substream, until, turn } => {
+                self.on_unsubscribe(peer, substream, until, turn);
             }
             PeerMessage::Fetch { object, chunks } => self.on_fetch(peer, object, chunks, now),
             PeerMessage::Cancel { object, chunks } => self.on_cancel(peer, object, chunks, now),

@@ -20,21 +20,24 @@ impl Engine {
         &mut self,
         peer: PeerId,
         substream: Substream,
-        from: ObjectId,
-        weight: u16,
+        child: Child,
         now: Instant,
     ) {
         if !self.may_serve() {
             return;
         }
-        let child = Child { from, until: None, weight };
-        if let Some(known) = self.children.get_mut(from.rendition, substream, peer)
-            && known.until.is_none()
-            && known.from <= from
-        {
-            known.weight = weight;
-            self.tell_weight(from.rendition, substream);
-            return;
+        let Child { from, weight, turn, .. } = child;
+        if let Some(known) = self.children.get_mut(from.rendition, substream, peer) {
+            if turn <= known.turn {
+                return;
+            }
+            if known.until.is_none() && known.from <= from {
+                (known.weight, known.turn) = (weight, turn);
+                self.tell_weight(from.rendition, substream);
+                // It may ask anew, and what it said in between may be still on its way.
+                self.tell(peer, PeerMessage::Subscribed { substream, from });
+                return;
+            }
         }
         if !self.children.insert(substream, peer, child) {
             return;
@@ -88,9 +91,18 @@ impl Engine {
         }
     }
 
-    pub(crate) fn on_unsubscribe(&mut self, peer: PeerId, substream: Substream, until: ObjectId) {
-        if let Some(child) = self.children.get_mut(until.rendition, substream, peer) {
-            child.until = Some(until);
+    pub(crate) fn on_unsubscribe(
+        &mut self,
+        peer: PeerId,
+        substream: Substream,
+        until: ObjectId,
+        turn: u32,
+    ) {
+        if let Some(child) = self.children.get_mut(until.rendition, substream, peer)
+            && child.turn < turn
+        {
+            child.until = Some(child.until.map_or(until, |before| before.min(until)));
+            child.turn = turn;
         }
     }
 
@@ -220,7 +232,8 @@ impl Engine {
             && weight.abs_diff(told) > slack
         {
             feed.weight_told = weight;
-            self.tell(parent, PeerMessage::Subscribe { substream: k, from, weight });
+            let turn = self.turn(parent);
+            self.tell(parent, PeerMessage::Subscribe { substream: k, from, weight, turn });
         }
     }
 

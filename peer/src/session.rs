@@ -357,7 +357,7 @@ impl Engine {
         // Older objects are with the neighbours, if there are any.
         feed.root_from = if alone { None } else { frontier };
         if let (Parent::Peer(parent), Some(until)) = (old, frontier) {
-            self.tell(parent, PeerMessage::Unsubscribe { substream: k, until });
+            self.unsubscribe(parent, k, until);
         }
     }
 
@@ -413,7 +413,8 @@ impl Engine {
             if let Some(feed) = self.rendition_mut(rendition).feed_mut(substream) {
                 feed.weight_told = weight;
             }
-            self.tell(peer, PeerMessage::Subscribe { substream, from, weight });
+            let turn = self.turn(peer);
+            self.tell(peer, PeerMessage::Subscribe { substream, from, weight, turn });
         }
     }
 
@@ -442,7 +443,7 @@ impl Engine {
         if feed.next.is_none_or(|next| next.peer != peer) {
             if feed.current != Parent::Peer(peer) {
                 // The plan has changed since it was asked.
-                self.tell(peer, PeerMessage::Unsubscribe { substream, until: from });
+                self.unsubscribe(peer, substream, from);
             }
             return;
         }
@@ -453,9 +454,22 @@ impl Engine {
         if let Parent::Peer(old) = old
             && old != peer
         {
-            self.tell(old, PeerMessage::Unsubscribe { substream, until: from });
+            self.unsubscribe(old, substream, from);
         }
         self.delay_repair(substream, from, now);
+    }
+
+    fn unsubscribe(&mut self, peer: PeerId, substream: Substream, until: ObjectId) {
+        let turn = self.turn(peer);
+        self.tell(peer, PeerMessage::Unsubscribe { substream, until, turn });
+    }
+
+    /// A number for what a neighbour is told about subscriptions, larger than those before.
+    pub(crate) fn turn(&mut self, peer: PeerId) -> u32 {
+        self.neighbours.get_mut(&peer).map_or(0, |neighbour| {
+            neighbour.turn += 1;
+            neighbour.turn
+        })
     }
 
     /// Tells a neighbour what is here of the newest objects from `from` on.

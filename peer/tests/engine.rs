@@ -361,6 +361,31 @@ fn a_parent_that_was_asked_and_replaced_sends_nothing() {
 }
 
 #[test]
+fn whoever_comes_back_before_its_farewell_is_served() {
+    let mut world = star_world(3, &Config::default());
+    world.unsubscribes_late = Duration::from_millis(500);
+    fn all_from<T: Copy>(parent: T) -> Vec<Option<T>> {
+        (0..K).map(|k| (k % 3 != 2).then_some(parent)).collect()
+    }
+    let fed_by = |world: &World| -> Vec<_> {
+        let status = world.viewers[2].engine.status(world.now);
+        status.substreams.iter().filter_map(|feed| feed.parent.peer()).collect()
+    };
+    for (version, parent) in [(3, 0), (4, 1), (5, 0)] {
+        world.plan(2, version, &all_from(parent));
+        world.run_for(Duration::from_millis(200));
+        let planned: Vec<_> = all_from(peer_id(parent)).into_iter().flatten().collect();
+        assert_eq!(fed_by(&world), planned, "plan {version}");
+    }
+    world.run_for(seconds(2));
+    let before = world.viewers[2].events.len();
+    world.run_for(seconds(10));
+    let events = &world.viewers[2].events[before..];
+    assert!(events.is_empty(), "what nobody pushed: {events:?}");
+    world.assert_played(2, 6, 11);
+}
+
+#[test]
 fn a_fetch_that_the_origin_swallows_is_made_again() {
     let mut world = star_world(1, &Config::default());
     world.origin_silent = true;

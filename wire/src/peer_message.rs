@@ -43,6 +43,9 @@ pub enum PeerMessage {
         from: ObjectId,
         /// How many peers hang below the sender in this substream: who is served first.
         weight: u16,
+        /// Grows with every subscribe and unsubscribe to this neighbour: they may overtake each other
+        /// on the way, and the newest holds.
+        turn: u32,
     },
     /// The subscription stands.
     Subscribed {
@@ -57,6 +60,8 @@ pub enum PeerMessage {
         substream: Substream,
         /// The first object not wanted any more; it names the rendition.
         until: ObjectId,
+        /// As in a subscribe.
+        turn: u32,
     },
     /// Send me these chunks, or the digest alone if there are none of them.
     Fetch {
@@ -164,8 +169,10 @@ impl PeerMessage {
     /// Number of bytes that [`Self::encode`] gives.
     pub fn encoded_len(&self) -> usize {
         match self {
-            Self::Subscribe { .. } | Self::End { .. } => 1 + 1 + OBJECT_BYTES + 2,
-            Self::Subscribed { .. } | Self::Unsubscribe { .. } => 1 + 1 + OBJECT_BYTES,
+            Self::Subscribe { .. } => 1 + 1 + OBJECT_BYTES + 2 + 4,
+            Self::End { .. } => 1 + 1 + OBJECT_BYTES + 2,
+            Self::Subscribed { .. } => 1 + 1 + OBJECT_BYTES,
+            Self::Unsubscribe { .. } => 1 + 1 + OBJECT_BYTES + 4,
             Self::Fetch { .. } | Self::Cancel { .. } | Self::Refuse { .. } | Self::Late { .. } => {
                 1 + OBJECT_BYTES + 4
             }
@@ -180,14 +187,14 @@ impl PeerMessage {
 
     fn write(&self, out: &mut Writer) {
         match self {
-            Self::Subscribe { substream, from, weight } => {
-                write_substream(out, SUBSCRIBE, *substream, *from).u16(*weight);
+            Self::Subscribe { substream, from, weight, turn } => {
+                write_substream(out, SUBSCRIBE, *substream, *from).u16(*weight).u32(*turn);
             }
             Self::Subscribed { substream, from } => {
                 write_substream(out, SUBSCRIBED, *substream, *from);
             }
-            Self::Unsubscribe { substream, until } => {
-                write_substream(out, UNSUBSCRIBE, *substream, *until);
+            Self::Unsubscribe { substream, until, turn } => {
+                write_substream(out, UNSUBSCRIBE, *substream, *until).u32(*turn);
             }
             Self::Fetch { object, chunks } => write_range(out, FETCH, *object, *chunks),
             Self::Cancel { object, chunks } => write_range(out, CANCEL, *object, *chunks),
@@ -248,7 +255,8 @@ impl PeerMessage {
         let decoded = match kind {
             SUBSCRIBE => {
                 let (substream, from) = read_substream(&mut reader)?;
-                Self::Subscribe { substream, from, weight: reader.u16()? }
+                let (weight, turn) = (reader.u16()?, reader.u32()?);
+                Self::Subscribe { substream, from, weight, turn }
             }
             SUBSCRIBED => {
                 let (substream, from) = read_substream(&mut reader)?;
@@ -256,7 +264,7 @@ impl PeerMessage {
             }
             UNSUBSCRIBE => {
                 let (substream, until) = read_substream(&mut reader)?;
-                Self::Unsubscribe { substream, until }
+                Self::Unsubscribe { substream, until, turn: reader.u32()? }
             }
             FETCH | CANCEL | REFUSE | LATE => read_range(&mut reader, kind)?,
             CHUNK => return read_chunk(reader),

@@ -32,13 +32,16 @@ fn peer_message() -> impl Strategy<Value = PeerMessage> {
     let k = || (0..8u8).prop_map(Substream);
     let range = || chunk_range(500);
     prop_oneof![
-        (k(), object_id(), any::<u16>()).prop_map(|(substream, from, weight)| {
-            PeerMessage::Subscribe { substream, from, weight }
-        }),
+        (k(), object_id(), any::<u16>(), any::<u32>()).prop_map(
+            |(substream, from, weight, turn)| {
+                PeerMessage::Subscribe { substream, from, weight, turn }
+            }
+        ),
         (k(), object_id())
             .prop_map(|(substream, from)| PeerMessage::Subscribed { substream, from }),
-        (k(), object_id())
-            .prop_map(|(substream, until)| PeerMessage::Unsubscribe { substream, until }),
+        (k(), object_id(), any::<u32>()).prop_map(|(substream, until, turn)| {
+            PeerMessage::Unsubscribe { substream, until, turn }
+        }),
         (object_id(), range()).prop_map(|(object, chunks)| PeerMessage::Fetch { object, chunks }),
         (object_id(), range()).prop_map(|(object, chunks)| PeerMessage::Cancel { object, chunks }),
         (object_id(), range()).prop_map(|(object, chunks)| PeerMessage::Refuse { object, chunks }),
@@ -213,9 +216,9 @@ fn golden_bytes() {
     let payload = Bytes::from_static(b"\xaa\xbb").into();
     let (substream, last) = (Substream(5), Substream(7));
     let messages = [
-        ("subscribe", PeerMessage::Subscribe { substream, from: object, weight: 6 }),
+        ("subscribe", PeerMessage::Subscribe { substream, from: object, weight: 6, turn: 11 }),
         ("subscribed", PeerMessage::Subscribed { substream, from: object }),
-        ("unsubscribe", PeerMessage::Unsubscribe { substream, until: object }),
+        ("unsubscribe", PeerMessage::Unsubscribe { substream, until: object, turn: 12 }),
         ("fetch", PeerMessage::Fetch { object, chunks }),
         ("want-digest", PeerMessage::Fetch { object, chunks: ChunkRange::new(0, 0) }),
         ("cancel", PeerMessage::Cancel { object, chunks }),

@@ -47,6 +47,8 @@ pub(crate) struct World {
     pub(crate) origin_down: bool,
     /// It takes requests and never answers them.
     pub(crate) origin_silent: bool,
+    /// An unsubscribe was lost, and comes so much later; what was said after it is there before.
+    pub(crate) unsubscribes_late: Duration,
     /// Chunks sent by an honest viewer that are not what the origin published.
     pub(crate) bad_relayed: u64,
     /// Whether the server answers those who want digests.
@@ -120,6 +122,7 @@ impl World {
             origin_bytes: 0,
             origin_down: false,
             origin_silent: false,
+            unsubscribes_late: Duration::ZERO,
             bad_relayed: 0,
             gives_digests: false,
             roots: BTreeSet::new(),
@@ -448,7 +451,9 @@ impl World {
                 self.bad_relayed += 1;
             }
         }
-        let at = self.now + LINK_LATENCY;
+        let late = matches!(message, PeerMessage::Unsubscribe { .. });
+        let late = if late { self.unsubscribes_late } else { Duration::ZERO };
+        let at = self.now + LINK_LATENCY + late;
         let peer = peer_id(from);
         self.at(at, Event::Input(to, Input::LinkMessage { peer, message }));
         let drained = Input::LinkBuffered { peer: peer_id(to), bytes: 0 };
