@@ -120,7 +120,7 @@ impl Engine {
             }
             Input::StopWatching { rendition } => self.on_stop_watching(rendition),
             Input::Share { share, upload_cap } => self.on_share(share, upload_cap, now),
-            Input::ServerConnected => self.session.connected(),
+            Input::ServerConnected => self.on_server_connected(),
             Input::ServerLost => self.on_server_lost(now),
             Input::Server(message) => self.on_server(message, now),
             Input::LinkUp { peer } => self.on_link_up(peer, now),

@@ -185,6 +185,17 @@ impl Engine {
         }
     }
 
+    /// The hello has said who feeds each substream, and the server plans from there: who was to feed
+    /// it next by an older plan does so no more.
+    pub(crate) fn on_server_connected(&mut self) {
+        self.session.connected();
+        for (_, state) in self.renditions.iter_mut() {
+            for feed in state.feeds.iter_mut().filter(|feed| feed.current != Parent::Nobody) {
+                feed.next = None;
+            }
+        }
+    }
+
     pub(crate) fn on_server_lost(&mut self, now: Instant) {
         self.session.state = State::Lost;
         self.opening.clear();

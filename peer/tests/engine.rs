@@ -4,7 +4,7 @@ mod world;
 
 use proptest::prelude::*;
 use shoal_peer::{ByteRange, Config, Engine, Input, Parent, RequestId};
-use shoal_wire::{BitRate, ClientMessage, Instant, PeerMessage, ServerMessage, ShareMode};
+use shoal_wire::{BitRate, ClientMessage, Instant, PeerId, PeerMessage, ServerMessage, ShareMode};
 use std::time::Duration;
 use world::{SEGMENT_BYTES, World, object, peer_id, stream};
 
@@ -360,17 +360,39 @@ fn a_parent_that_was_asked_and_replaced_sends_nothing() {
     world.assert_played(2, 6, 11);
 }
 
+/// All substreams but those in which viewer 2 of a star of three is the root.
+fn all_from<T: Copy>(parent: T) -> Vec<Option<T>> {
+    (0..K).map(|k| (k % 3 != 2).then_some(parent)).collect()
+}
+
+/// Who feeds viewer 2.
+fn fed_by(world: &World) -> Vec<PeerId> {
+    let status = world.viewers[2].engine.status(world.now);
+    status.substreams.iter().filter_map(|feed| feed.parent.peer()).collect()
+}
+
+#[test]
+fn what_an_old_session_planned_and_nobody_did_is_void() {
+    let mut world = star_world(3, &Config::default());
+    world.plan(2, 3, &all_from(0));
+    world.run_for(seconds(1));
+    // The next plan is lost with the tracker before the new parent can answer.
+    world.plan(2, 4, &all_from(1));
+    world.input(2, Input::ServerLost);
+    let resume = world.viewers[2].engine.resume().expect("it had a session");
+    world.welcome(2);
+    world.run_for(seconds(2));
+    let told: Vec<_> = resume.edges.iter().filter_map(|edge| edge.parent).collect();
+    assert_eq!(told, fed_by(&world), "as the new session knows it");
+    let before = world.viewers[2].engine.status(world.now).totals.wasted;
+    world.run_for(seconds(10));
+    assert_eq!(world.viewers[2].engine.status(world.now).totals.wasted, before, "of two parents");
+}
+
 #[test]
 fn whoever_comes_back_before_its_farewell_is_served() {
     let mut world = star_world(3, &Config::default());
     world.unsubscribes_late = Duration::from_millis(500);
-    fn all_from<T: Copy>(parent: T) -> Vec<Option<T>> {
-        (0..K).map(|k| (k % 3 != 2).then_some(parent)).collect()
-    }
-    let fed_by = |world: &World| -> Vec<_> {
-        let status = world.viewers[2].engine.status(world.now);
-        status.substreams.iter().filter_map(|feed| feed.parent.peer()).collect()
-    };
     for (version, parent) in [(3, 0), (4, 1), (5, 0)] {
         world.plan(2, version, &all_from(parent));
         world.run_for(Duration::from_millis(200));

@@ -138,7 +138,8 @@ impl World {
         world
     }
 
-    fn welcome(&mut self, who: usize) {
+    /// A session begins, the first or another one.
+    pub(crate) fn welcome(&mut self, who: usize) {
         let hex: String = self.signer.key().to_bytes().iter().map(|b| format!("{b:02x}")).collect();
         self.input(who, Input::ServerConnected);
         self.server(
