@@ -26,7 +26,19 @@ const CASES: usize = 60;
 /// Seeds that a floor is the median of.
 const SEEDS: [u64; 3] = [1, 2, 3];
 /// What is drawn by these seeds has found faults before.
-const FOUND: [u64; 8] = [1013, 1157, 1202, 1242, 1267, 603_310_473, 866_460_799, 866_460_831];
+const FOUND: [u64; 11] = [
+    1013,
+    1157,
+    1202,
+    1242,
+    1267,
+    530_000_466,
+    550_000_078,
+    600_000_129,
+    603_310_473,
+    866_460_799,
+    866_460_831,
+];
 /// Titles watched in what is drawn by these seeds.
 const FOUND_TITLES: [u64; 8] = [1, 2, 3, 4, 264_259_478, 264_259_490, 264_259_491, 264_259_492];
 /// How much later than without peers playback may begin: a segment, or this if that is more. The
