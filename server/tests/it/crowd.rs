@@ -90,7 +90,8 @@ async fn server(
     .await;
     let address = |name: &str| ports[name].as_str().unwrap().to_owned();
     let url = format!("http://{}/metrics", address("admin_listen"));
-    // A client that keeps connections may begin one that it then has no use for: one more that is silent.
+    // A client that keeps connections may begin one that it then has no use for: one more that is
+    // silent.
     let client = http_builder().pool_max_idle_per_host(0).build().unwrap();
     let metric = async move |name: &str| {
         let answer = soon(client.get(&url).send()).await.unwrap();
