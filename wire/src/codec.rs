@@ -61,7 +61,7 @@ impl Reader {
         Ok(self.rest.split_to(len))
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let bytes = self.take(N)?;
         let mut out = [0; N];
         out.copy_from_slice(&bytes);
@@ -82,14 +82,6 @@ impl Reader {
 
     pub(crate) fn u64(&mut self) -> Result<u64, DecodeError> {
         self.array().map(u64::from_be_bytes)
-    }
-
-    pub(crate) fn bytes32(&mut self) -> Result<[u8; 32], DecodeError> {
-        self.array()
-    }
-
-    pub(crate) fn bytes64(&mut self) -> Result<[u8; 64], DecodeError> {
-        self.array()
     }
 
     pub(crate) const fn remaining(&self) -> usize {
