@@ -77,16 +77,18 @@ const SHORT_INDEX: u64 = 950;
 /// What is added to all slots then, ‰ of one.
 const SHORT_DITHER: u32 = 300;
 
-/// Of what upload there is beyond the demand, so much is kept free on every uplink, ‰.
-const SPARE_KEPT: u64 = 300;
-/// And no more than this, ‰ of the uplink: from a resource index of 1.3 on.
-const SPARE_KEPT_MAX: u64 = 90;
+/// Up to this resource index, ‰, uplinks are planned full.
+const AMPLE_INDEX: u64 = 1_100;
+/// Of what upload there is beyond that, so much is kept free on every uplink, ‰.
+const SPARE_KEPT: u64 = 400;
+/// And no more than this, ‰ of the uplink: from a resource index of 1.475 on.
+const SPARE_KEPT_MAX: u64 = 150;
 
 /// The part of an uplink that is given away at most, ‰. What a full uplink has not sent of a
 /// segment when the next one comes waits until that has been sent: a last child that is late by a
 /// whole segment. Where there is more than is needed, none need be full.
 fn headroom(most: u32, resource_index: u64) -> u32 {
-    let spare = resource_index.saturating_sub(1_000) * SPARE_KEPT / 1_000;
+    let spare = resource_index.saturating_sub(AMPLE_INDEX) * SPARE_KEPT / 1_000;
     most.saturating_sub(u32::try_from(spare.min(SPARE_KEPT_MAX)).unwrap_or(0))
 }
 
@@ -242,7 +244,7 @@ mod tests {
     #[test]
     fn no_uplink_is_full_where_there_is_more_than_enough() {
         let kept = [500, 1_000, 1_100, 1_200, 1_300, 3_000].map(|index| headroom(1_000, index));
-        assert_eq!(kept, [1_000, 1_000, 970, 940, 910, 910]);
+        assert_eq!(kept, [1_000, 1_000, 1_000, 960, 920, 850]);
     }
 
     #[test]
