@@ -1,7 +1,7 @@
 //! Who subscribed to what: the children of each substream.
 
 use crate::table::Table;
-use shoal_wire::{ObjectId, PeerId, RenditionId, Substream};
+use shoal_wire::{BitRate, ByteSize, Digest, ObjectId, PeerId, RenditionId, Substream};
 
 /// Subscriptions of one neighbour: eight substreams of eight renditions.
 const PER_NEIGHBOUR_MAX: usize = 64;
@@ -32,6 +32,13 @@ pub(crate) struct Children {
 impl Children {
     pub(crate) fn is_empty(&self) -> bool {
         self.table.is_empty()
+    }
+
+    /// What all subscriptions take, if every rendition is like the one of this object.
+    pub(crate) fn load(&self, newest: &Digest) -> BitRate {
+        let lasting = self.table.values().filter(|child| child.until.is_none());
+        let run = u64::from(newest.byte_len) / u64::from(newest.substreams);
+        ByteSize::from_bytes(run * lasting.count() as u64).per(newest.duration)
     }
 
     /// The children of a substream, by name.

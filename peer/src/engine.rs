@@ -1,10 +1,11 @@
 //! The engine: keeps the state and routes each input to the part that handles it.
 
+use crate::backlog::Backlog;
 use crate::children::Children;
 use crate::config::Config;
 use crate::feed::Rendition;
 use crate::input::{Input, RequestId};
-use crate::neighbour::{Backlog, Neighbour};
+use crate::neighbour::Neighbour;
 use crate::origin::Origin;
 use crate::output::{FallbackReason, Output};
 use crate::report::Counters;

@@ -8,6 +8,7 @@
 extern crate alloc;
 
 mod answer;
+mod backlog;
 mod children;
 mod chunk_set;
 mod clock;

@@ -1,5 +1,6 @@
 //! A peer with an open data channel: what it has, what it takes, how far away it is.
 
+use crate::backlog::Buffer;
 use crate::pull::Pull;
 use crate::table::Table;
 use alloc::vec::Vec;
@@ -14,9 +15,6 @@ const HOLDINGS_MAX: usize = 512;
 const CANCELLED_MAX: usize = 128;
 /// A round trip until one has been measured: between two homes of one country.
 const RTT_PRIOR: Duration = Duration::from_millis(60);
-/// A link that has drained nothing for this long is stuck; it must not hold up the others.
-const STUCK_AFTER: Duration = Duration::from_millis(400);
-
 /// Cancels before this are repairs from others.
 const PATIENCE_MIN: Duration = Duration::from_secs(1);
 /// A cancel that comes sooner takes off so much of the difference: most are of chunks that somebody
@@ -33,8 +31,8 @@ pub(crate) struct Neighbour {
     holdings: Table<ObjectId, Holding>,
     /// Those of the newest objects last.
     cancelled: Vec<(ObjectId, ChunkRange)>,
-    pub(crate) buffered: u32,
-    drained_at: Instant,
+    /// What waits in its transport.
+    pub(crate) buffer: Buffer,
     pub(crate) unverified_bytes: usize,
     pub(crate) rtt_min: Option<Duration>,
     pub(crate) rtt: Option<Duration>,
@@ -56,8 +54,7 @@ impl Neighbour {
         Self {
             holdings: Table::new(),
             cancelled: Vec::new(),
-            buffered: 0,
-            drained_at: now,
+            buffer: Buffer::new(now),
             unverified_bytes: 0,
             rtt_min: None,
             rtt: None,
@@ -148,51 +145,6 @@ impl Neighbour {
         self.rtt_min = Some(least);
         self.rtt = Some(self.rtt.map_or(rtt, |old| (old * 3 + rtt) / 4));
         self.is_delayed = rtt > least + own_delay + DELAY_MAX;
-    }
-
-    fn set_buffered(&mut self, bytes: u32, now: Instant) {
-        if bytes < self.buffered || bytes == 0 || self.buffered == 0 {
-            self.drained_at = now;
-        }
-        self.buffered = bytes;
-    }
-
-    pub(crate) fn is_stuck(&self, now: Instant) -> bool {
-        self.buffered > 0 && now - self.drained_at > STUCK_AFTER
-    }
-}
-
-/// What waits in the transports of all links, kept as a sum.
-#[derive(Debug, Default)]
-pub(crate) struct Backlog {
-    bytes: u64,
-    /// No link on which something waits has drained nothing since before this.
-    idle_since: Option<Instant>,
-}
-
-impl Backlog {
-    /// The transport of a link holds `bytes`.
-    pub(crate) fn set(&mut self, neighbour: &mut Neighbour, bytes: u32, now: Instant) {
-        self.bytes = self.bytes - u64::from(neighbour.buffered) + u64::from(bytes);
-        neighbour.set_buffered(bytes, now);
-        if bytes > 0 {
-            let since = neighbour.drained_at;
-            self.idle_since = Some(self.idle_since.map_or(since, |old| old.min(since)));
-        }
-    }
-
-    /// Bytes that wait on the links that are not stuck.
-    pub(crate) fn moving<'a>(
-        &mut self,
-        neighbours: impl Iterator<Item = &'a Neighbour> + Clone,
-        now: Instant,
-    ) -> u64 {
-        if self.idle_since.is_none_or(|since| now - since <= STUCK_AFTER) {
-            return self.bytes;
-        }
-        let waiting = neighbours.filter(|n| n.buffered > 0);
-        self.idle_since = waiting.clone().map(|n| n.drained_at).min();
-        waiting.filter(|n| !n.is_stuck(now)).map(|n| u64::from(n.buffered)).sum()
     }
 }
 

@@ -262,6 +262,7 @@ impl Engine {
             if !digest.end_of_stream {
                 state.segment_len = digest.duration;
                 state.segment_bytes = digest.byte_len;
+                self.uplink.set_load(self.children.load(digest));
             }
         }
     }

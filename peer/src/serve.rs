@@ -14,6 +14,10 @@ const PUSH_AGE_MAX: Duration = Duration::from_secs(30);
 const MESSAGE_TIME: Duration = Duration::from_millis(10);
 /// Time until another look at a transport that does not drain.
 const STUCK_LOOK: Duration = Duration::from_millis(100);
+/// What all transports together hold is at most so many times what may wait for the uplink.
+const TRANSPORT_MAX: u64 = 2;
+/// An uplink for which less waits in the transports than so many chunks may run dry.
+const BUSY_CHUNKS: u64 = 2;
 /// How often the end of a run is said again.
 const END_ECHOES: u8 = 2;
 /// Echoes are said at multiples of this, µs.
@@ -85,12 +89,14 @@ impl Engine {
 
     pub(crate) fn on_link_buffered(&mut self, peer: PeerId, bytes: u32, now: Instant) {
         if let Some(neighbour) = self.neighbours.get_mut(&peer) {
-            self.backlog.set(neighbour, bytes, now);
+            self.backlog.update(&mut neighbour.buffer, bytes, now);
         }
     }
 
+    /// Bytes that wait in the transports for the uplink.
     fn backlog(&mut self, now: Instant) -> u64 {
-        self.backlog.moving(self.neighbours.values(), now)
+        let buffers = self.neighbours.values_mut().map(|neighbour| &mut neighbour.buffer);
+        self.backlog.in_uplink(buffers, now)
     }
 
     /// Sends chunks while the pacer and the transport have room.
@@ -106,15 +112,19 @@ impl Engine {
         let link_max = u32::try_from(backlog_max / 4).unwrap_or(u32::MAX).max(usual * 2);
         while self.uplink.free_at() <= now {
             let backlog = self.backlog(now);
-            if backlog >= backlog_max {
+            if backlog >= backlog_max || self.backlog.total() >= backlog_max * TRANSPORT_MAX {
                 break;
             }
             let neighbours = &self.neighbours;
             let open = |peer: PeerId| {
-                neighbours.get(&peer).is_some_and(|n| !n.is_stuck(now) && n.buffered < link_max)
+                let buffer = neighbours.get(&peer).map(|neighbour| &neighbour.buffer);
+                buffer.is_some_and(|it| !it.is_stuck(now) && it.bytes() < link_max)
             };
             let Some(job) = self.uplink.next(open) else {
-                self.uplink.note_starved();
+                // Links that hold as much as one may keep the uplink busy as well.
+                if backlog < u64::from(usual) * BUSY_CHUNKS {
+                    self.uplink.note_starved();
+                }
                 break;
             };
             let (peer, object, why) = (job.peer, job.object, job.why);
@@ -142,7 +152,7 @@ impl Engine {
             }
         }
         let backlog = self.backlog(now);
-        self.uplink.learn(backlog, now);
+        self.uplink.learn(self.backlog.total(), now);
         // A full transport says when it drains; the look after a while is for links that are stuck.
         let next = self.uplink.free_at();
         let paced = next > now && backlog < backlog_max;
@@ -179,12 +189,13 @@ impl Engine {
             payload.push(bytes.clone());
         }
         let len = payload.len() as u64;
+        let waiting = self.backlog(now);
         self.send_digest(peer, &id);
         let message = PeerMessage::Chunk { object: id, chunks, held: waited, payload };
         if let Some(neighbour) = self.neighbours.get_mut(&peer) {
             let added = u32::try_from(len).unwrap_or(u32::MAX);
-            let buffered = neighbour.buffered.saturating_add(added);
-            self.backlog.set(neighbour, buffered, now);
+            let due_at = now + self.uplink.time_to_send(waiting + len);
+            self.backlog.hand_over(&mut neighbour.buffer, added, due_at, now);
             neighbour.sent += len;
         }
         self.counters.to_peers += len;

@@ -276,7 +276,7 @@ impl Engine {
         let gone = self.neighbours.remove(&peer);
         let opened = gone.is_some();
         if let Some(mut neighbour) = gone {
-            self.backlog.set(&mut neighbour, 0, now);
+            self.backlog.update(&mut neighbour.buffer, 0, now);
         }
         if !self.opening.remove(&peer) && !opened {
             return;

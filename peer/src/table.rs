@@ -39,6 +39,10 @@ impl<K, V> Table<K, V> {
         self.keys.iter()
     }
 
+    pub(crate) fn values_mut(&mut self) -> core::slice::IterMut<'_, V> {
+        self.values.iter_mut()
+    }
+
     pub(crate) fn values(&self) -> core::slice::Iter<'_, V> {
         self.values.iter()
     }

@@ -2,7 +2,9 @@
 //!
 //! Rule: what waits in the transport stays short, so that the order of sending remains ours. The
 //! newest object goes first, children with most descendants first, equals in random order. Children
-//! without any come after them. What a newcomer catches up on comes next and oldest first: nobody
+//! without any come after them; where the children take clearly less than the uplink carries, what
+//! they lack of an older object comes before the newest, or a little that was late would be late by
+//! a whole segment. What a newcomer catches up on comes next and oldest first: nobody
 //! else waits for it, and its player needs the oldest next. What is asked for comes last: whoever
 //! asks has a parent as well, and to serve it sooner would only move the load. The rate is learned only while there is more to send
 //! than goes out; it never passes the viewer's cap.
@@ -31,6 +33,12 @@ const BURST: Duration = Duration::from_millis(10);
 /// Transport backlog beyond two chunks, as time at the learned rate: covers the round trip.
 const BACKLOG: Duration = Duration::from_millis(120);
 const BACKLOG_CHUNKS: u64 = 8;
+/// Children that take no more than this of an uplink leave it time to catch up.
+const AMPLE_LOAD_PERCENT: u64 = 85;
+/// More left of older objects than is sent within this is not caught up with.
+const LEFT_OVER_MAX: Duration = Duration::from_millis(400);
+/// Time by which what an uplink sends is late for other reasons than how much it has to send.
+const SEND_MARGIN: Duration = Duration::from_millis(30);
 /// An uplink with more jobs than this does not run dry soon.
 const LAST_JOBS_MAX: usize = 3;
 
@@ -76,6 +84,8 @@ pub(crate) struct Uplink {
     starved: bool,
     queue_grew: bool,
     turn: u32,
+    /// Whether children take clearly less than it carries.
+    ample: bool,
 }
 
 impl Uplink {
@@ -94,6 +104,7 @@ impl Uplink {
             starved: true,
             queue_grew: false,
             turn: 0,
+            ample: false,
         }
     }
 
@@ -104,6 +115,23 @@ impl Uplink {
     /// Usable upload as far as it is known.
     pub(crate) fn usable(&self) -> BitRate {
         self.cap.map_or(self.rate, |cap| cap.min(self.rate))
+    }
+
+    /// What all children together take.
+    pub(crate) fn set_load(&mut self, load: BitRate) {
+        let most = self.usable().as_bps().saturating_mul(AMPLE_LOAD_PERCENT) / 100;
+        self.ample = load.as_bps() <= most;
+    }
+
+    /// Whether leaves get what they lack of older objects before the newest.
+    fn catches_up(&self) -> bool {
+        if !self.ample {
+            return false;
+        }
+        let pushed = || self.jobs.iter().filter(|job| job.why == Why::Pushed);
+        let newest = pushed().map(|job| job.object).max();
+        let older = pushed().filter(|job| Some(job.object) < newest);
+        older.map(|job| job.chunks.len()).sum::<u32>() <= self.chunks_within(LEFT_OVER_MAX)
     }
 
     fn pace(&self) -> BitRate {
@@ -120,6 +148,11 @@ impl Uplink {
     pub(crate) fn chunks_within(&self, time: Duration) -> u32 {
         let chunks = self.rate.in_time(time).as_bytes() / u64::from(self.chunk_size.max(1));
         u32::try_from(chunks).unwrap_or(u32::MAX)
+    }
+
+    /// By when the uplink alone has certainly sent so many bytes.
+    pub(crate) fn time_to_send(&self, bytes: u64) -> Duration {
+        self.rate.time_for(ByteSize::from_bytes(bytes)) * 5 / 4 + SEND_MARGIN
     }
 
     /// How long a message waits behind what this uplink keeps in the transport.
@@ -199,12 +232,14 @@ impl Uplink {
 
     /// The next job to serve among those that `open` lets through.
     pub(crate) fn next(&mut self, open: impl Fn(PeerId) -> bool) -> Option<&mut Job> {
-        let first = self.jobs.iter().enumerate().min_by(|(_, a), (_, b)| a.precedence(b));
+        let catches_up = self.catches_up();
+        let before = |a: &Job, b: &Job| a.precedence(b, catches_up);
+        let first = self.jobs.iter().enumerate().min_by(|(_, a), (_, b)| before(a, b));
         let at = first.map(|(at, _)| at).filter(|at| open(self.jobs[*at].peer));
         if let Some(at) = at {
             return self.jobs.get_mut(at);
         }
-        self.jobs.iter_mut().filter(|job| open(job.peer)).min_by(|a, b| a.precedence(b))
+        self.jobs.iter_mut().filter(|job| open(job.peer)).min_by(|a, b| before(a, b))
     }
 
     pub(crate) fn drop_empty(&mut self) {
@@ -301,12 +336,13 @@ impl Job {
         }
     }
 
-    /// Which of two jobs goes first.
-    fn precedence(&self, other: &Self) -> Ordering {
+    /// Which of two jobs goes first; leaves' older objects do if the uplink catches up.
+    fn precedence(&self, other: &Self, catches_up: bool) -> Ordering {
         let class = self.class();
         // An uplink that cannot send everything must not be late with everything: what is left over
         // is the oldest.
         let by_age = match class {
+            Class::Leaf if catches_up => self.object.cmp(&other.object),
             Class::Inner | Class::Leaf => other.object.cmp(&self.object),
             Class::CatchUp | Class::Pulled => self.object.cmp(&other.object),
             Class::Demanded => Ordering::Equal,
@@ -369,6 +405,25 @@ mod tests {
             uplink.drop_empty();
         }
         assert_eq!(order, [3, 2, 1, 5, 6, 4]);
+    }
+
+    #[test]
+    fn an_uplink_with_room_sends_what_a_leaf_lacks_of_the_last_object_first() {
+        let first = |load: u64, left: u32| {
+            let mut uplink = uplink();
+            uplink.set_load(BitRate::from_bps(load));
+            uplink.job(PeerId(1), object(6), Why::Pushed, 0, 0).add(0);
+            for chunk in 0..left {
+                uplink.job(PeerId(2), object(5), Why::Pushed, 0, 0).add(chunk);
+            }
+            let leaf = uplink.next(|_| true).expect("a job").peer.0;
+            uplink.job(PeerId(3), object(6), Why::Pushed, 1, 0).add(0);
+            assert_eq!(uplink.next(|_| true).expect("a job").peer, PeerId(3), "who has others");
+            leaf
+        };
+        assert_eq!(first(6_800_000, 24), 2);
+        assert_eq!(first(6_800_000, 25), 1, "more than leaves in 400 ms");
+        assert_eq!(first(6_900_000, 24), 1, "nearly full");
     }
 
     #[test]
