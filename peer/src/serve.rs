@@ -14,8 +14,6 @@ const PUSH_AGE_MAX: Duration = Duration::from_secs(30);
 const MESSAGE_TIME: Duration = Duration::from_millis(10);
 /// Time until another look at a transport that does not drain.
 const STUCK_LOOK: Duration = Duration::from_millis(100);
-/// What all transports together hold is at most so many times what may wait for the uplink.
-const TRANSPORT_MAX: u64 = 2;
 /// An uplink for which less waits in the transports than so many chunks may run dry.
 const BUSY_CHUNKS: u64 = 2;
 /// How often the end of a run is said again.
@@ -107,12 +105,13 @@ impl Engine {
         }
         let usual = self.config.chunk_size_prior;
         let backlog_max = self.uplink.backlog_max();
+        let transport_max = self.uplink.transport_max();
         let quick = self.uplink.chunks_within(MESSAGE_TIME);
         // No single link may hold up the others.
         let link_max = u32::try_from(backlog_max / 4).unwrap_or(u32::MAX).max(usual * 2);
         while self.uplink.free_at() <= now {
             let backlog = self.backlog(now);
-            if backlog >= backlog_max || self.backlog.total() >= backlog_max * TRANSPORT_MAX {
+            if backlog >= backlog_max || self.backlog.total() >= transport_max {
                 break;
             }
             let neighbours = &self.neighbours;

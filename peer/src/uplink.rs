@@ -33,6 +33,8 @@ const BURST: Duration = Duration::from_millis(10);
 /// Transport backlog beyond two chunks, as time at the learned rate: covers the round trip.
 const BACKLOG: Duration = Duration::from_millis(120);
 const BACKLOG_CHUNKS: u64 = 8;
+/// With links that wait for their own windows, so many times as much may wait in transports.
+const SLOW_LINKS: u64 = 2;
 /// Children that take no more than this of an uplink leave it time to catch up.
 const AMPLE_LOAD_PERCENT: u64 = 85;
 /// More left of older objects than is sent within this is not caught up with.
@@ -142,6 +144,12 @@ impl Uplink {
     /// Bytes that may wait in the transport over all links.
     pub(crate) fn backlog_max(&self) -> u64 {
         (u64::from(self.chunk_size) * BACKLOG_CHUNKS).max(self.rate.in_time(BACKLOG).as_bytes())
+    }
+
+    /// Bytes that may wait in the transport over all links, slow ones too. Where upload is short,
+    /// order is worth more than to have every link busy.
+    pub(crate) fn transport_max(&self) -> u64 {
+        self.backlog_max() * if self.ample { SLOW_LINKS } else { 1 }
     }
 
     /// Number of chunks that leave within a time.
