@@ -31,6 +31,11 @@ impl Buffer {
         self.bytes
     }
 
+    /// Bytes that wait on it if it is stuck.
+    pub(crate) fn stuck(&self, now: Instant) -> u64 {
+        if self.is_stuck(now) { self.bytes.into() } else { 0 }
+    }
+
     pub(crate) fn is_stuck(&self, now: Instant) -> bool {
         self.bytes > 0 && now - self.drained_at > STUCK_AFTER
     }
@@ -136,6 +141,7 @@ mod tests {
         backlog.hand_over(&mut near, 100, at(120), at(70));
         assert_eq!(backlog.in_uplink([&mut near, &mut far].into_iter(), at(80)), 100);
         assert_eq!(backlog.total(), 300);
+        assert_eq!((far.stuck(at(470)), far.stuck(at(471))), (0, 200), "400 ms after it drained");
     }
 
     #[test]

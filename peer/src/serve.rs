@@ -97,6 +97,13 @@ impl Engine {
         self.backlog.in_uplink(buffers, now)
     }
 
+    /// Whether so many bytes wait in the transports, those of stuck links aside.
+    fn transports_hold(&self, bytes: u64, now: Instant) -> bool {
+        let stuck = || self.neighbours.values().map(|neighbour| neighbour.buffer.stuck(now));
+        let total = self.backlog.total();
+        total >= bytes && total - stuck().sum::<u64>() >= bytes
+    }
+
     /// Sends chunks while the pacer and the transport have room.
     pub(crate) fn pump(&mut self, now: Instant) {
         if self.uplink.rests(now) {
@@ -111,7 +118,7 @@ impl Engine {
         let link_max = u32::try_from(backlog_max / 4).unwrap_or(u32::MAX).max(usual * 2);
         while self.uplink.free_at() <= now {
             let backlog = self.backlog(now);
-            if backlog >= backlog_max || self.backlog.total() >= transport_max {
+            if backlog >= backlog_max || self.transports_hold(transport_max, now) {
                 break;
             }
             let neighbours = &self.neighbours;
