@@ -24,7 +24,7 @@ pub use id::{InvalidStreamName, Substream};
 pub use payload::Payload;
 pub use peer_message::PeerMessage;
 pub use time::Instant;
-pub use tracker_message::{ClientMessage, ServerMessage, ShareMode};
+pub use tracker_message::{ClientMessage, ServerFrame, ServerMessage, ShareMode};
 pub use unit::{BitRate, ByteSize};
 
 /// The protocol that this build speaks. A hello with another one is refused.

@@ -1,6 +1,7 @@
-//! What a viewer and its server say to each other over the WebSocket: JSON, one message a frame.
+//! What a viewer and its server say to each other over the WebSocket, one message a frame: JSON in a
+//! text frame, but a digest, most of whose bytes are hashes, as it is in a binary one.
 //!
-//! Few messages pass, so they may be readable. Times are whole milliseconds or microseconds and
+//! The others are few, so they may be readable. Times are whole milliseconds or microseconds and
 //! say so in their names; nothing is a floating-point number.
 
 use crate::codec::DecodeError;
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 /// Most bytes of a message from a viewer: an SDP with its candidates, with room.
 pub const CLIENT_MESSAGE_BYTES_MAX: usize = 32 * 1024;
-/// Most bytes of a message from the server: a digest in base64.
+/// Most bytes of a message from the server: a digest's limit, with room.
 pub const SERVER_MESSAGE_BYTES_MAX: usize = 128 * 1024;
 
 /// What a viewer lets Shoal do with its uplink.
@@ -474,10 +475,10 @@ pub enum ServerMessage {
         /// The peers, the best first.
         sources: Vec<Source>,
     },
-    /// A digest, base64 of its encoding.
+    /// A digest: never JSON, see [`ServerFrame::Binary`].
+    #[serde(skip)]
     Digest {
         /// The bytes, see `SignedDigest::decode`.
-        #[serde(with = "base64_bytes")]
         digest: Bytes,
     },
     /// Close the link to this peer and take nothing from it.
@@ -516,45 +517,68 @@ pub enum ServerMessage {
     },
 }
 
-macro_rules! json {
-    ($message:ty, $limit:expr) => {
-        impl $message {
-            /// As JSON.
-            pub fn to_json(&self) -> String {
-                serde_json::to_string(self).expect("messages have string keys only")
-            }
-
-            /// From JSON.
-            ///
-            /// # Errors
-            /// [`DecodeError`] if the text is too long or is no message.
-            pub fn from_json(text: &str) -> Result<Self, DecodeError> {
-                if text.len() > $limit {
-                    return Err(DecodeError::TooLong { bytes: text.len(), bytes_max: $limit });
-                }
-                serde_json::from_str(text).map_err(|error| DecodeError::Json(error.to_string()))
-            }
-        }
-    };
+/// A server's message as a WebSocket carries it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerFrame {
+    /// JSON.
+    Text(String),
+    /// A digest's encoding.
+    Binary(Bytes),
 }
 
-json!(ClientMessage, CLIENT_MESSAGE_BYTES_MAX);
-json!(ServerMessage, SERVER_MESSAGE_BYTES_MAX);
-
-mod base64_bytes {
-    //! Bytes as standard base64 text.
-    use alloc::borrow::Cow;
-    use base64::Engine;
-    use base64::engine::general_purpose::STANDARD;
-    use bytes::Bytes;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(bytes: &Bytes, out: S) -> Result<S::Ok, S::Error> {
-        out.serialize_str(&STANDARD.encode(bytes))
+impl ClientMessage {
+    /// As JSON.
+    pub fn to_json(&self) -> String {
+        to_json(self)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Bytes, D::Error> {
-        let text = <Cow<'de, str>>::deserialize(input)?;
-        STANDARD.decode(text.as_bytes()).map(Bytes::from).map_err(serde::de::Error::custom)
+    /// From JSON.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the text is too long or is no message.
+    pub fn from_json(text: &str) -> Result<Self, DecodeError> {
+        check_len(text.len(), CLIENT_MESSAGE_BYTES_MAX)?;
+        from_json(text)
     }
+}
+
+impl ServerMessage {
+    /// The frame that carries it.
+    pub fn to_frame(&self) -> ServerFrame {
+        if let Self::Digest { digest } = self {
+            ServerFrame::Binary(digest.clone())
+        } else {
+            ServerFrame::Text(to_json(self))
+        }
+    }
+
+    /// What a text frame says.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the text is too long or is no message.
+    pub fn from_text(text: &str) -> Result<Self, DecodeError> {
+        check_len(text.len(), SERVER_MESSAGE_BYTES_MAX)?;
+        from_json(text)
+    }
+
+    /// What a binary frame says: a digest, whose bytes are not looked at.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if it is too long.
+    pub fn from_binary(digest: Bytes) -> Result<Self, DecodeError> {
+        check_len(digest.len(), SERVER_MESSAGE_BYTES_MAX)?;
+        Ok(Self::Digest { digest })
+    }
+}
+
+fn to_json(message: &impl Serialize) -> String {
+    serde_json::to_string(message).expect("messages have string keys only")
+}
+
+fn from_json<'a, M: Deserialize<'a>>(text: &'a str) -> Result<M, DecodeError> {
+    serde_json::from_str(text).map_err(|error| DecodeError::Json(error.to_string()))
+}
+
+const fn check_len(bytes: usize, bytes_max: usize) -> Result<(), DecodeError> {
+    if bytes > bytes_max { Err(DecodeError::TooLong { bytes, bytes_max }) } else { Ok(()) }
 }

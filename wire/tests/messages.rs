@@ -5,11 +5,13 @@ use proptest::prelude::*;
 use shoal_wire::digest::{CHUNK_SIZE_MIN, CHUNKS_MAX};
 use shoal_wire::peer_message::{CHUNKS_PER_MESSAGE_MAX, Holding, MESSAGE_BYTES_MAX};
 use shoal_wire::tracker_message::{
-    Assignment, IceServer, Mapping, MsnRun, RenditionInfo, Report, Signal, Source, Totals,
+    Assignment, IceServer, Mapping, MsnRun, RenditionInfo, Report, SERVER_MESSAGE_BYTES_MAX,
+    Signal, Source, Totals,
 };
 use shoal_wire::{
     BitRate, ByteSize, ChunkRange, ClientMessage, DecodeError, Digest, Epoch, ObjectId,
-    OriginSigner, Part, PeerId, PeerMessage, RenditionId, ServerMessage, SignedDigest, Substream,
+    OriginSigner, Part, PeerId, PeerMessage, RenditionId, ServerFrame, ServerMessage, SignedDigest,
+    Substream,
 };
 use std::time::Duration;
 
@@ -117,7 +119,7 @@ proptest! {
         prop_assert!(SignedDigest::decode(bytes.clone().into(), &[key]).is_err());
         let text = String::from_utf8_lossy(&bytes);
         prop_assert!(ClientMessage::from_json(&text).is_err());
-        prop_assert!(ServerMessage::from_json(&text).is_err());
+        prop_assert!(ServerMessage::from_text(&text).is_err());
     }
 
     #[test]
@@ -282,16 +284,20 @@ fn json_messages_round_trip() {
     let plan =
         ServerMessage::Plan { version: 1, rendition: RenditionId(0), substreams: 8, assignments };
     assert_eq!(
-        plan.to_json(),
+        text_of(&plan),
         r#"{"type":"plan","version":1,"rendition":0,"substreams":8,"assignments":[{"substream":1,"parent":"0123456789abcdef"}]}"#
     );
-    let digest = ServerMessage::Digest { digest: Bytes::from_static(b"\x00\xff") };
-    assert_eq!(digest.to_json(), r#"{"type":"digest","digest":"AP8="}"#);
+    let encoding = Bytes::from_static(b"\x00\xff");
+    let digest = ServerMessage::Digest { digest: encoding.clone() };
+    assert_eq!(digest.to_frame(), ServerFrame::Binary(encoding.clone()));
+    assert_eq!(ServerMessage::from_binary(encoding), Ok(digest));
+    let as_text = r#"{"type":"digest","digest":"AP8="}"#;
+    assert!(matches!(ServerMessage::from_text(as_text), Err(DecodeError::Json(_))));
     let source = Source { peer: PeerId(7), runs: vec![MsnRun { first: 4, count: 2 }], next: 6 };
     let (rendition, epoch) = (RenditionId(1), Epoch(3));
     let sources = ServerMessage::Sources { rendition, epoch, sources: vec![source] };
     assert_eq!(
-        sources.to_json(),
+        text_of(&sources),
         r#"{"type":"sources","rendition":1,"epoch":3,"sources":[{"peer":"0000000000000007","runs":[{"first":4,"count":2}],"next":6}]}"#
     );
     let ice = ServerMessage::IceServers {
@@ -302,11 +308,18 @@ fn json_messages_round_trip() {
         }],
     };
     assert_eq!(
-        ice.to_json(),
+        text_of(&ice),
         r#"{"type":"ice_servers","ice_servers":[{"urls":["turn:t.example"],"username":"1:a"}]}"#
     );
-    for message in [plan, digest, sources, ice] {
-        assert_eq!(ServerMessage::from_json(&message.to_json()), Ok(message));
+    for message in [plan, sources, ice] {
+        assert_eq!(ServerMessage::from_text(&text_of(&message)), Ok(message));
+    }
+}
+
+fn text_of(message: &ServerMessage) -> String {
+    match message.to_frame() {
+        ServerFrame::Text(text) => text,
+        ServerFrame::Binary(_) => panic!("{message:?} is no text"),
     }
 }
 
@@ -316,6 +329,8 @@ fn long_and_wrong_messages_are_refused() {
     assert!(matches!(PeerMessage::decode(long), Err(DecodeError::TooLong { .. })));
     let too_long = " ".repeat(40_000);
     assert!(matches!(ClientMessage::from_json(&too_long), Err(DecodeError::TooLong { .. })));
+    let too_long = vec![0; SERVER_MESSAGE_BYTES_MAX + 1].into();
+    assert!(matches!(ServerMessage::from_binary(too_long), Err(DecodeError::TooLong { .. })));
     let cases = [
         (vec![], DecodeError::Truncated),
         (vec![0], DecodeError::Unknown { what: "message type", value: 0 }),

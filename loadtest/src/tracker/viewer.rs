@@ -166,16 +166,15 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
     }
 
     async fn hear(&mut self, message: Message) -> Result<()> {
-        let text = match message {
-            Message::Text(text) => text,
+        let message = match message {
+            Message::Text(text) => ServerMessage::from_text(&text)?,
+            Message::Binary(digest) => ServerMessage::from_binary(digest)?,
             Message::Close(_) => bail!("the server closed the session"),
-            Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
-                return Ok(());
-            }
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return Ok(()),
         };
         let tally = &self.viewer.event.tally;
         tally.heard.fetch_add(1, Ordering::Relaxed);
-        match ServerMessage::from_json(&text)? {
+        match message {
             ServerMessage::Welcome { renditions, report_interval_ms, .. } => {
                 let rendition = renditions.first().context("the stream has no rendition")?;
                 self.rendition = Some(rendition.rendition);

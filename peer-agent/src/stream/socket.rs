@@ -209,14 +209,13 @@ async fn session(mut socket: Socket, local: IpAddr, events: &mpsc::Sender<Socket
 
 /// Passes a frame on; some end if it ends the session.
 async fn take_frame(frame: Message, events: &mpsc::Sender<SocketEvent>) -> Option<End> {
-    let text = match frame {
-        Message::Text(text) => text,
+    let message = match frame {
+        Message::Text(text) => ServerMessage::from_text(&text),
+        Message::Binary(digest) => ServerMessage::from_binary(digest),
         Message::Close(_) => return Some(End::Lost),
-        Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
-            return None;
-        }
+        Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return None,
     };
-    let message = match ServerMessage::from_json(&text) {
+    let message = match message {
         Ok(message) => message,
         Err(error) => {
             tracing::warn!(%error, "the tracker's message is not understood");

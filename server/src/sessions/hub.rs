@@ -4,6 +4,7 @@
 //! and it comes back. What goes to many is serialised once.
 
 use super::introductions::Introductions;
+use super::outbox::frame;
 use super::oversight::Bans;
 use super::quality::Group;
 use super::swarm::{Members, Newcomer, SwarmStatus};
@@ -11,7 +12,7 @@ use super::trace::Trace;
 use super::{Command, HubInbox, HubStatus, Joining, Refused, SessionEntry};
 use crate::admission::Bearer;
 use crate::origin::News;
-use axum::extract::ws::Utf8Bytes;
+use axum::extract::ws::Message;
 use shoal_tracker::{Forest, Input, Output, Published, Tracker};
 use shoal_wire::tracker_message::{IceServer, LinkState, RefuseCode, Report, Signal};
 use shoal_wire::{
@@ -57,7 +58,7 @@ pub(super) struct Swarm {
     /// When the groups were last compared.
     pub(super) judged: tokio::time::Instant,
     /// The digest that was sent last, ready to be sent again.
-    digest: Option<(ObjectId, Utf8Bytes)>,
+    digest: Option<(ObjectId, Message)>,
 }
 
 impl Hub {
@@ -403,14 +404,14 @@ impl Hub {
                 self.entry.metrics.published.with_label_values(&[stream.as_str()]).inc();
                 self.follow(&stream, &digest);
                 let Some(swarm) = self.swarms.get_mut(&stream) else { return };
-                let message = digest_text(&digest);
+                let message = digest_message(&digest);
                 if digest.end_of_stream {
                     swarm.members.broadcast(&message);
                     // Who is in the trees stays; who comes now plays it on demand.
                     let rendition = digest.object.rendition;
                     return self.feed(&stream, Input::OnDemand { rendition });
                 }
-                swarm.digest = Some((digest.object, message.to_json().into()));
+                swarm.digest = Some((digest.object, frame(&message)));
                 let published = Published {
                     object: digest.object,
                     size: ByteSize::from_bytes(digest.byte_len.into()),
@@ -471,9 +472,9 @@ impl Swarm {
                 self.members.send(peer, &ServerMessage::Sources { rendition, epoch, sources });
             }
             Output::Digest { object, peers } => {
-                if let Some(text) = self.digest(object, entry) {
+                if let Some(digest) = self.digest(object, entry) {
                     for peer in peers {
-                        self.members.send_text(peer, text.clone());
+                        self.members.send_frame(peer, digest.clone());
                     }
                 }
             }
@@ -498,16 +499,16 @@ impl Swarm {
         self.tracker.forest(largest.rendition, VISITS_MAX, NODES_MAX)
     }
 
-    fn digest(&mut self, object: ObjectId, entry: &SessionEntry) -> Option<Utf8Bytes> {
-        if let Some((last, text)) = &self.digest
+    fn digest(&mut self, object: ObjectId, entry: &SessionEntry) -> Option<Message> {
+        if let Some((last, sent)) = &self.digest
             && *last == object
         {
-            return Some(text.clone());
+            return Some(sent.clone());
         }
         let digest = entry.digest(&self.status.stream, object)?;
-        let text = Utf8Bytes::from(digest_text(&digest).to_json());
-        self.digest = Some((object, text.clone()));
-        Some(text)
+        let sent = frame(&digest_message(&digest));
+        self.digest = Some((object, sent.clone()));
+        Some(sent)
     }
 }
 
@@ -542,7 +543,7 @@ impl SessionEntry {
 }
 
 /// A digest as a message.
-pub(super) fn digest_text(digest: &SignedDigest) -> ServerMessage {
+pub(super) fn digest_message(digest: &SignedDigest) -> ServerMessage {
     ServerMessage::Digest { digest: digest.encoded().clone() }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Rule: it is bounded, putting a message in never waits, and an empty one holds no room for any.
 
-use axum::extract::ws::Utf8Bytes;
+use axum::extract::ws::Message;
+use shoal_wire::{ServerFrame, ServerMessage};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -15,20 +16,28 @@ pub(super) struct Outbox(Arc<Shared>);
 #[derive(Debug)]
 pub(super) struct Inbox(Arc<Shared>);
 
+/// A message as a WebSocket carries it.
+pub(super) fn frame(message: &ServerMessage) -> Message {
+    match message.to_frame() {
+        ServerFrame::Text(text) => Message::Text(text.into()),
+        ServerFrame::Binary(bytes) => Message::Binary(bytes),
+    }
+}
+
 /// As many messages wait as may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
 #[derive(Debug)]
 struct Shared {
-    queue: Mutex<Vec<Utf8Bytes>>,
+    queue: Mutex<Vec<Message>>,
     messages_max: usize,
     senders: AtomicUsize,
     news: Notify,
 }
 
 impl Shared {
-    fn queue(&self) -> MutexGuard<'_, Vec<Utf8Bytes>> {
+    fn queue(&self) -> MutexGuard<'_, Vec<Message>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -46,12 +55,12 @@ impl Outbox {
     }
 
     /// Puts a message behind the others.
-    pub(super) fn try_send(&self, text: Utf8Bytes) -> Result<(), Full> {
+    pub(super) fn try_send(&self, message: Message) -> Result<(), Full> {
         let mut queue = self.0.queue();
         if queue.len() >= self.0.messages_max {
             return Err(Full);
         }
-        queue.push(text);
+        queue.push(message);
         self.0.news.notify_one();
         Ok(())
     }
@@ -75,7 +84,7 @@ impl Drop for Outbox {
 impl Inbox {
     /// All messages that wait, once there are any; none when no more can come. To give up waiting
     /// loses nothing.
-    pub(super) async fn take(&mut self) -> Option<Vec<Utf8Bytes>> {
+    pub(super) async fn take(&mut self) -> Option<Vec<Message>> {
         loop {
             let is_last = self.0.senders.load(Ordering::Acquire) == 0;
             let messages = std::mem::take(&mut *self.0.queue());
@@ -101,7 +110,7 @@ mod tests {
         outbox.try_send("a".into()).unwrap();
         other.try_send("b".into()).unwrap();
         assert_eq!(outbox.try_send("c".into()), Err(Full));
-        assert_eq!(inbox.take().await.unwrap(), ["a", "b"].map(Utf8Bytes::from));
+        assert_eq!(inbox.take().await.unwrap(), ["a", "b"].map(Message::from));
         assert_eq!(inbox.0.queue().capacity(), 0);
         drop(outbox);
         let waiting = tokio::spawn(async move { (inbox.take().await, inbox.take().await) });

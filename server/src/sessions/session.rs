@@ -5,9 +5,9 @@
 //! it does only now and then is boxed while it lasts: a session waits most of the time, and its task
 //! is as large as the largest thing that it may wait for.
 
-use super::hub::digest_text;
+use super::hub::digest_message;
 use super::links::Kind;
-use super::outbox::{Inbox, Outbox};
+use super::outbox::{Inbox, Outbox, frame};
 use super::oversight::origin_of;
 use super::{Command, Guest, Joining, Refused, SessionEntry};
 use crate::admission::{Refusal, TokenError, ViewersIce};
@@ -39,9 +39,9 @@ pub(crate) async fn serve(mut socket: WebSocket, entry: SessionEntry, guest: Gue
     if let Err(Refused { code, message }) = ended {
         entry.metrics.refused.with_label_values(&[label(code)]).inc();
         tracing::debug!(stream = %guest.stream, ?code, message, "session refused");
-        let text = ServerMessage::Refuse { code, message }.to_json();
+        let refusal = frame(&ServerMessage::Refuse { code, message });
         // The viewer may be gone; then nobody misses the reason.
-        let last_words = socket.send(Message::Text(text.into()));
+        let last_words = socket.send(refusal);
         let _ = Box::pin(timeout(CLOSE_TIMEOUT, last_words)).await;
     }
     let _ = Box::pin(timeout(CLOSE_TIMEOUT, socket.send(Message::Close(None)))).await;
@@ -216,7 +216,7 @@ impl Session<'_> {
     /// Gives ICE servers whose passwords are new; whether the socket took them.
     async fn renew_ice(&self, socket: &mut WebSocket) -> bool {
         let message = ServerMessage::IceServers { ice_servers: self.ice.servers() };
-        write(socket, std::iter::once(message.to_json().into())).await
+        write(socket, std::iter::once(frame(&message))).await
     }
 
     /// Counted and said as it is to who would join with such a token.
@@ -241,8 +241,8 @@ impl Session<'_> {
                     return Err(Refused { code: RefuseCode::Limit, message: most });
                 }
                 let found = objects.iter().filter_map(|id| self.entry.digest(&self.stream, *id));
-                let texts = found.map(|digest| digest_text(&digest).to_json().into());
-                Ok(write(socket, texts.collect::<Vec<_>>().into_iter()).await)
+                let frames = found.map(|digest| frame(&digest_message(&digest)));
+                Ok(write(socket, frames.collect::<Vec<_>>().into_iter()).await)
             }
             message @ (ClientMessage::Watch { .. }
             | ClientMessage::Position { .. }
@@ -297,10 +297,10 @@ fn parse(text: &str) -> Result<ClientMessage, Refused> {
 }
 
 /// Writes messages, then flushes; whether the socket took them.
-async fn write(socket: &mut WebSocket, texts: impl Iterator<Item = Utf8Bytes>) -> bool {
+async fn write(socket: &mut WebSocket, frames: impl Iterator<Item = Message>) -> bool {
     let writing = async {
-        for text in texts {
-            socket.feed(Message::Text(text)).await?;
+        for frame in frames {
+            socket.feed(frame).await?;
         }
         socket.flush().await
     };

@@ -5,11 +5,11 @@
 
 use super::links::{Kind, Links};
 use super::mappings::Mappings;
-use super::outbox::Outbox;
+use super::outbox::{Outbox, frame};
 use super::quality::{Group, Quality, Viewing};
 use crate::admission::Bearer;
 use crate::metrics::Metrics;
-use axum::extract::ws::Utf8Bytes;
+use axum::extract::ws::Message;
 use shoal_tracker::forest::Supply;
 use shoal_wire::tracker_message::{Mapping, Report, Signal, Totals};
 use shoal_wire::{ByteSize, PeerId, RenditionId, ServerMessage, StreamName};
@@ -205,12 +205,12 @@ impl Members {
     }
 
     pub(super) fn send(&mut self, peer: PeerId, message: &ServerMessage) {
-        self.send_text(peer, message.to_json().into());
+        self.send_frame(peer, frame(message));
     }
 
-    pub(super) fn send_text(&mut self, peer: PeerId, text: Utf8Bytes) {
+    pub(super) fn send_frame(&mut self, peer: PeerId, frame: Message) {
         if let Some(member) = self.by_peer.get(&peer)
-            && member.newcomer.outbox.try_send(text).is_err()
+            && member.newcomer.outbox.try_send(frame).is_err()
         {
             self.overrun.push(peer);
         }
@@ -218,9 +218,9 @@ impl Members {
 
     /// Sends to all; serialised once.
     pub(super) fn broadcast(&mut self, message: &ServerMessage) {
-        let text = Utf8Bytes::from(message.to_json());
+        let frame = frame(message);
         for (peer, member) in &self.by_peer {
-            if member.newcomer.outbox.try_send(text.clone()).is_err() {
+            if member.newcomer.outbox.try_send(frame.clone()).is_err() {
                 self.overrun.push(*peer);
             }
         }
@@ -228,10 +228,10 @@ impl Members {
 
     /// Tells all who may use peers whether they are on.
     pub(super) fn switch_peers(&mut self, enabled: bool) {
-        let text = Utf8Bytes::from(ServerMessage::Peers { enabled }.to_json());
+        let frame = frame(&ServerMessage::Peers { enabled });
         let with_peers = self.by_peer.iter().filter(|(_, it)| it.newcomer.group == Group::Peers);
         for (peer, member) in with_peers {
-            if member.newcomer.outbox.try_send(text.clone()).is_err() {
+            if member.newcomer.outbox.try_send(frame.clone()).is_err() {
                 self.overrun.push(*peer);
             }
         }
@@ -302,7 +302,7 @@ impl Members {
     /// Sends to each what `message` makes for it. Who does not read misses it.
     pub(super) fn send_each(&self, mut message: impl FnMut() -> ServerMessage) {
         for member in self.by_peer.values() {
-            let _ = member.newcomer.outbox.try_send(message().to_json().into());
+            let _ = member.newcomer.outbox.try_send(frame(&message()));
         }
     }
 
@@ -500,11 +500,11 @@ mod tests {
         assert_eq!(members.introduced(PeerId(1), PeerId(2)), Some(true));
         assert_eq!(members.introduced(PeerId(2), PeerId(1)), Some(false));
         assert_eq!(members.introduced(PeerId(1), PeerId(3)), None);
-        assert!(inbox.take().await.unwrap()[0].contains("\"offer\":true"));
+        assert!(inbox.take().await.unwrap()[0].to_text().unwrap().contains("\"offer\":true"));
         members.remove(PeerId(1));
         assert_eq!(members.introduced(PeerId(2), PeerId(1)), None);
         members.introduce(PeerId(2), PeerId(3));
-        members.send_text(PeerId(3), "one too many".into());
+        members.send_frame(PeerId(3), "one too many".into());
         assert_eq!(members.take_overrun(), [PeerId(3)]);
     }
 

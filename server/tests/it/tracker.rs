@@ -116,7 +116,10 @@ impl Viewer {
     pub(crate) async fn next(&mut self) -> Option<ServerMessage> {
         loop {
             match soon(self.0.next()).await? {
-                Ok(Message::Text(text)) => return Some(ServerMessage::from_json(&text).unwrap()),
+                Ok(Message::Text(text)) => return Some(ServerMessage::from_text(&text).unwrap()),
+                Ok(Message::Binary(digest)) => {
+                    return Some(ServerMessage::from_binary(digest).unwrap());
+                }
                 Ok(Message::Close(_)) | Err(_) => return None,
                 Ok(_) => {}
             }

@@ -11,7 +11,7 @@ use shoal_tracker::{Input, Mapping, Output, Place, Profile, Tracker};
 use shoal_wire::tracker_message::{LostReason, RenditionInfo};
 use shoal_wire::{
     BitRate, ByteSize, ClientMessage, Digest, ObjectId, PROTOCOL, PeerMessage, RenditionId,
-    ServerMessage, ShareMode, Substream,
+    ServerFrame, ServerMessage, ShareMode, Substream,
 };
 use std::time::Duration;
 
@@ -96,12 +96,11 @@ impl World<'_> {
     }
 
     fn count_control(&mut self, message: &ServerMessage) {
-        let bytes = if let ServerMessage::Digest { digest } = message {
-            digest.len() as u64 * 4 / 3 + 40
-        } else {
-            message.to_json().len() as u64
+        let bytes = match message.to_frame() {
+            ServerFrame::Text(text) => text.len(),
+            ServerFrame::Binary(digest) => digest.len(),
         };
-        self.tally.control_bytes(bytes + FRAME_BYTES, self.now);
+        self.tally.control_bytes(bytes as u64 + FRAME_BYTES, self.now);
     }
 
     /// Sends a message to a viewer.

@@ -188,9 +188,13 @@ export class Session implements Host {
       connected: () => {
         this.#call((now) => this.#core.serverConnected(`shoal-web/${version()}`, now));
       },
-      message: (text) => {
+      message: (frame) => {
         this.#call((now) => {
-          if (!this.#core.serverMessage(text, now)) {
+          const isKnown =
+            typeof frame === "string"
+              ? this.#core.serverMessage(frame, now)
+              : this.#core.serverDigest(frame, now);
+          if (!isKnown) {
             console.warn("shoal: the tracker's message is not understood");
           }
         });

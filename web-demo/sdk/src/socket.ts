@@ -8,7 +8,8 @@
 /** What a socket tells its owner. */
 export interface SocketEvents {
   connected(): void;
-  message(text: string): void;
+  /** What a text frame says, or a binary one. */
+  message(frame: string | Uint8Array): void;
   lost(): void;
 }
 
@@ -61,6 +62,7 @@ export class Socket {
         return;
       }
       socket = new WebSocket(url);
+      socket.binaryType = "arraybuffer";
     } catch (error) {
       if (!this.#closed) {
         console.warn("shoal: no way to the tracker", error);
@@ -78,9 +80,9 @@ export class Socket {
         this.#events.connected();
       }
     };
-    socket.onmessage = ({ data }) => {
-      if (isCurrent() && typeof data === "string") {
-        this.#events.message(data);
+    socket.onmessage = ({ data }: MessageEvent<string | ArrayBuffer>) => {
+      if (isCurrent()) {
+        this.#events.message(typeof data === "string" ? data : new Uint8Array(data));
       }
     };
     socket.onclose = () => {

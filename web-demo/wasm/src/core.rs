@@ -145,48 +145,19 @@ impl Core {
         self.feed(Input::ServerLost, now_ms);
     }
 
-    /// A message of the tracker. False if it is none.
+    /// A digest: what the tracker sends as binary. False if it is none.
+    #[wasm_bindgen(js_name = serverDigest)]
+    pub fn server_digest(&mut self, digest: Vec<u8>, now_ms: f64) -> bool {
+        let Ok(message) = ServerMessage::from_binary(digest.into()) else { return false };
+        self.server(message, now_ms);
+        true
+    }
+
+    /// Any other message of the tracker. False if it is none.
     #[wasm_bindgen(js_name = serverMessage)]
     pub fn server_message(&mut self, text: &str, now_ms: f64) -> bool {
-        let Ok(message) = ServerMessage::from_json(text) else { return false };
-        match &message {
-            ServerMessage::Signal { peer, signal } => {
-                let signal = serde_json::to_string(signal).expect("a signal is text");
-                self.host.signal(&peer.to_string(), &signal);
-                return true;
-            }
-            ServerMessage::Welcome { ice_servers, .. } => {
-                let servers = serde_json::to_string(ice_servers).expect("servers are text");
-                self.host.welcome(&servers);
-            }
-            ServerMessage::IceServers { ice_servers } => {
-                let servers = serde_json::to_string(ice_servers).expect("servers are text");
-                self.host.ice_servers(&servers);
-                return true;
-            }
-            ServerMessage::Reconnect { after_ms } => {
-                self.host.dismissed((*after_ms).into(), "the server is about to stop");
-            }
-            ServerMessage::Refuse { code, message } => {
-                let after_ms = match code {
-                    RefuseCode::Protocol | RefuseCode::UnknownStream | RefuseCode::Removed => {
-                        30_000.0
-                    }
-                    RefuseCode::BadMessage | RefuseCode::Limit | RefuseCode::Shutdown => -1.0,
-                };
-                self.host.dismissed(after_ms, message);
-            }
-            ServerMessage::Peers { enabled } => self.host.peers(*enabled),
-            ServerMessage::Renditions { .. }
-            | ServerMessage::Introduce { .. }
-            | ServerMessage::Plan { .. }
-            | ServerMessage::Sources { .. }
-            | ServerMessage::Digest { .. }
-            | ServerMessage::Disconnect { .. }
-            | ServerMessage::Trace { .. }
-            | ServerMessage::OriginTiming { .. } => {}
-        }
-        self.feed(Input::Server(message), now_ms);
+        let Ok(message) = ServerMessage::from_text(text) else { return false };
+        self.server(message, now_ms);
         true
     }
 
@@ -305,6 +276,47 @@ impl Core {
 }
 
 impl Core {
+    fn server(&mut self, message: ServerMessage, now_ms: f64) {
+        match &message {
+            ServerMessage::Signal { peer, signal } => {
+                let signal = serde_json::to_string(signal).expect("a signal is text");
+                self.host.signal(&peer.to_string(), &signal);
+                return;
+            }
+            ServerMessage::Welcome { ice_servers, .. } => {
+                let servers = serde_json::to_string(ice_servers).expect("servers are text");
+                self.host.welcome(&servers);
+            }
+            ServerMessage::IceServers { ice_servers } => {
+                let servers = serde_json::to_string(ice_servers).expect("servers are text");
+                self.host.ice_servers(&servers);
+                return;
+            }
+            ServerMessage::Reconnect { after_ms } => {
+                self.host.dismissed((*after_ms).into(), "the server is about to stop");
+            }
+            ServerMessage::Refuse { code, message } => {
+                let after_ms = match code {
+                    RefuseCode::Protocol | RefuseCode::UnknownStream | RefuseCode::Removed => {
+                        30_000.0
+                    }
+                    RefuseCode::BadMessage | RefuseCode::Limit | RefuseCode::Shutdown => -1.0,
+                };
+                self.host.dismissed(after_ms, message);
+            }
+            ServerMessage::Peers { enabled } => self.host.peers(*enabled),
+            ServerMessage::Renditions { .. }
+            | ServerMessage::Introduce { .. }
+            | ServerMessage::Plan { .. }
+            | ServerMessage::Sources { .. }
+            | ServerMessage::Digest { .. }
+            | ServerMessage::Disconnect { .. }
+            | ServerMessage::Trace { .. }
+            | ServerMessage::OriginTiming { .. } => {}
+        }
+        self.feed(Input::Server(message), now_ms);
+    }
+
     fn feed_peer(&mut self, peer: &str, now_ms: f64, input: impl FnOnce(PeerId) -> Input) {
         if let Ok(peer) = peer.parse() {
             self.feed(input(peer), now_ms);
