@@ -31,6 +31,11 @@ impl Buffer {
         self.bytes
     }
 
+    /// Whether bytes are late, or were when it last drained.
+    pub(crate) const fn is_slow(&self) -> bool {
+        self.slow
+    }
+
     /// Bytes that wait on it if it is stuck.
     pub(crate) fn stuck(&self, now: Instant) -> u64 {
         if self.is_stuck(now) { self.bytes.into() } else { 0 }

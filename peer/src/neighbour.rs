@@ -149,13 +149,42 @@ impl Neighbour {
     }
 }
 
+/// Whether round trips say that this uplink's queue fills: most do, as pongs wait in the neighbours'
+/// own queues as well. Links that wait for their own windows, where pings wait too, say nothing.
+pub(crate) fn most_are_delayed<'a>(neighbours: impl Iterator<Item = &'a Neighbour>) -> bool {
+    let (mut delayed, mut all) = (0, 0);
+    for neighbour in neighbours.filter(|neighbour| !neighbour.buffer.is_slow()) {
+        delayed += usize::from(neighbour.is_delayed);
+        all += 1;
+    }
+    delayed * 2 > all
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backlog::Backlog;
     use shoal_wire::{Epoch, RenditionId};
 
     fn object(msn: u64) -> ObjectId {
         ObjectId::segment(RenditionId(0), Epoch(1), msn)
+    }
+
+    #[test]
+    fn links_that_wait_for_themselves_do_not_say_that_the_uplink_is_full() {
+        let at = |ms: u64| Instant::from_micros(ms * 1_000);
+        let mut backlog = Backlog::default();
+        let mut neighbours = [0; 5].map(|_| Neighbour::new(at(0)));
+        for neighbour in &mut neighbours[..3] {
+            neighbour.is_delayed = true;
+        }
+        assert!(most_are_delayed(neighbours.iter()));
+        for neighbour in &mut neighbours[..2] {
+            backlog.hand_over(&mut neighbour.buffer, 100, at(50), at(0));
+            backlog.update(&mut neighbour.buffer, 0, at(90));
+        }
+        assert!(!most_are_delayed(neighbours.iter()), "one of three");
+        assert!(!most_are_delayed(neighbours[..2].iter()), "nobody can tell");
     }
 
     #[test]

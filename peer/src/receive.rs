@@ -6,6 +6,7 @@ use crate::children::Child;
 use crate::engine::Engine;
 use crate::feed::Parent;
 use crate::input::FetchId;
+use crate::neighbour::most_are_delayed;
 use crate::object::{Asked, Cell, Unverified};
 use crate::output::{Offence, Output};
 use alloc::sync::Arc;
@@ -83,9 +84,7 @@ impl Engine {
         if sent_at <= now {
             neighbour.note_round_trip(now - sent_at, self.uplink.own_delay());
         }
-        // Pongs wait in the neighbours' own queues as well: one alone says nothing of this uplink.
-        let slow = self.neighbours.values().filter(|n| n.is_delayed).count();
-        if slow * 2 > self.neighbours.len() {
+        if most_are_delayed(self.neighbours.values()) {
             self.uplink.note_delay();
         }
     }

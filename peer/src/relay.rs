@@ -201,8 +201,8 @@ impl Engine {
             {
                 continue;
             }
-            // Equals are served one after the other, for their chunks to come soon at some at least.
-            // Leaves take turns, object by object.
+            // Of equals the same one is first each time, for its chunks to come soon; of leaves another
+            // one with each object.
             let turn = if child.weight > 0 { 0 } else { id.msn };
             let tie = scatter(peer.0 ^ turn.rotate_left(32));
             let job = self.uplink.job(peer, id, Why::Pushed, child.weight, tie);

@@ -35,6 +35,8 @@ const BACKLOG: Duration = Duration::from_millis(120);
 const BACKLOG_CHUNKS: u64 = 8;
 /// With links that wait for their own windows, so many times as much may wait in transports.
 const SLOW_LINKS: u64 = 2;
+/// Children that take no more than this of an uplink leave it time for slow links.
+const ROOMY_LOAD_PERCENT: u64 = 95;
 /// Children that take no more than this of an uplink leave it time to catch up.
 const AMPLE_LOAD_PERCENT: u64 = 85;
 /// More left of older objects than is sent within this is not caught up with.
@@ -86,8 +88,8 @@ pub(crate) struct Uplink {
     starved: bool,
     queue_grew: bool,
     turn: u32,
-    /// Whether children take clearly less than it carries.
-    ample: bool,
+    /// What all children together take.
+    load: BitRate,
 }
 
 impl Uplink {
@@ -106,7 +108,7 @@ impl Uplink {
             starved: true,
             queue_grew: false,
             turn: 0,
-            ample: false,
+            load: BitRate::from_bps(u64::MAX),
         }
     }
 
@@ -120,14 +122,18 @@ impl Uplink {
     }
 
     /// What all children together take.
-    pub(crate) fn set_load(&mut self, load: BitRate) {
-        let most = self.usable().as_bps().saturating_mul(AMPLE_LOAD_PERCENT) / 100;
-        self.ample = load.as_bps() <= most;
+    pub(crate) const fn set_load(&mut self, load: BitRate) {
+        self.load = load;
+    }
+
+    /// Whether children take no more than so much of it.
+    fn is_loaded_within(&self, percent: u64) -> bool {
+        self.load.as_bps() <= self.usable().as_bps().saturating_mul(percent) / 100
     }
 
     /// Whether leaves get what they lack of older objects before the newest.
     fn catches_up(&self) -> bool {
-        if !self.ample {
+        if !self.is_loaded_within(AMPLE_LOAD_PERCENT) {
             return false;
         }
         let pushed = || self.jobs.iter().filter(|job| job.why == Why::Pushed);
@@ -149,7 +155,8 @@ impl Uplink {
     /// Bytes that may wait in the transport over all links, slow ones too. Where upload is short,
     /// order is worth more than to have every link busy.
     pub(crate) fn transport_max(&self) -> u64 {
-        self.backlog_max() * if self.ample { SLOW_LINKS } else { 1 }
+        let times = if self.is_loaded_within(ROOMY_LOAD_PERCENT) { SLOW_LINKS } else { 1 };
+        self.backlog_max() * times
     }
 
     /// Number of chunks that leave within a time.
@@ -355,10 +362,11 @@ impl Job {
             Class::CatchUp | Class::Pulled => self.object.cmp(&other.object),
             Class::Demanded => Ordering::Equal,
         };
-        // Inner nodes get chunk after chunk together, for each to pass on; leaves run after run.
+        // Children get chunk after chunk together: inner nodes for each to pass on, leaves because
+        // links with small windows need the time.
         let first = |job: &Self| match class {
-            Class::Inner => job.chunks.first().unwrap_or(u32::MAX),
-            Class::Pulled | Class::Demanded | Class::Leaf | Class::CatchUp => 0,
+            Class::Inner | Class::Leaf => job.chunks.first().unwrap_or(u32::MAX),
+            Class::Pulled | Class::Demanded | Class::CatchUp => 0,
         };
         let rest = |job: &Self| (first(job), Reverse(job.weight), job.tie);
         class.cmp(&other.class()).then(by_age).then_with(|| rest(self).cmp(&rest(other)))
@@ -413,6 +421,23 @@ mod tests {
             uplink.drop_empty();
         }
         assert_eq!(order, [3, 2, 1, 5, 6, 4]);
+    }
+
+    #[test]
+    fn children_of_a_kind_get_chunk_after_chunk_together() {
+        let mut uplink = uplink();
+        for (peer, weight) in [(1, 0), (2, 0), (3, 2), (4, 2)] {
+            let job = uplink.job(PeerId(peer), object(6), Why::Pushed, weight, peer as u32);
+            job.add(7);
+            job.add(8);
+        }
+        let mut order = Vec::new();
+        while let Some(job) = uplink.next(|_| true) {
+            let range = job.take(1).expect("a chunk");
+            order.push((job.peer.0, range.first));
+            uplink.drop_empty();
+        }
+        assert_eq!(order, [(3, 7), (4, 7), (3, 8), (4, 8), (1, 7), (2, 7), (1, 8), (2, 8)]);
     }
 
     #[test]
