@@ -88,7 +88,7 @@ pub(crate) struct Uplink {
     starved: bool,
     queue_grew: bool,
     turn: u32,
-    /// What all children together take.
+    /// What all children together take; without bounds until it is known.
     load: BitRate,
 }
 
