@@ -15,7 +15,6 @@ const HOLDINGS_MAX: usize = 512;
 const CANCELLED_MAX: usize = 128;
 /// A round trip until one has been measured: between two homes of one country.
 const RTT_PRIOR: Duration = Duration::from_millis(60);
-
 /// Cancels before this are repairs from others.
 const PATIENCE_MIN: Duration = Duration::from_secs(1);
 /// A cancel that comes sooner takes off so much of the difference: most are of chunks that somebody
