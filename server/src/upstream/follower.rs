@@ -25,8 +25,11 @@ const CATCH_UP_MAX: usize = 16;
 const POLL_MIN: Duration = Duration::from_millis(200);
 /// How often a segment that is due is looked for, at most.
 const POLL_MAX: Duration = Duration::from_millis(500);
-/// A poll that failed is repeated after this time.
-const RETRY: Duration = Duration::from_millis(700);
+/// A poll that failed is repeated after a part of the time for which polls have failed by then, and
+/// within these: viewers stand still, and what is published here is what they wait for.
+const RETRY_DIVISOR: u32 = 400;
+const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_millis(700);
 /// Nobody asked for so long, and for so many targets: the task ends.
 const IDLE_MIN: Duration = Duration::from_secs(30);
 const IDLE_TARGETS: u32 = 6;
@@ -81,12 +84,12 @@ pub(crate) struct Follower {
     has_begun: bool,
     /// Number of the first segment of this life.
     first_msn: u64,
-    is_failing: bool,
+    failing_since: Option<Instant>,
 }
 
 impl Follower {
     pub(crate) const fn new(upstream: Arc<Upstream>, rendition: Arc<Rendition>) -> Self {
-        Self { upstream, rendition, has_begun: false, first_msn: 0, is_failing: false }
+        Self { upstream, rendition, has_begun: false, first_msn: 0, failing_since: None }
     }
 
     /// Follows until nobody asks any more.
@@ -101,7 +104,7 @@ impl Follower {
             self.rendition.publish_change();
             let wait = match wait {
                 Ok(due) => {
-                    self.is_failing = false;
+                    self.failing_since = None;
                     due.saturating_sub(began.elapsed()).max(POLL_MIN)
                 }
                 Err(Failed::Publish(error @ PushError::Renditions(_))) => {
@@ -113,15 +116,17 @@ impl Follower {
                 }
                 Err(error) => {
                     let stream = &self.upstream.stream.name;
-                    if !std::mem::replace(&mut self.is_failing, true) {
+                    if self.failing_since.is_none() {
                         tracing::warn!(%stream, %error, "the upstream is not followed; trying again");
                     }
-                    RETRY
+                    let since = *self.failing_since.get_or_insert_with(Instant::now);
+                    retry_after(since.elapsed())
                 }
             };
-            tokio::time::sleep(POLL_MIN).await;
+            let least = POLL_MIN.min(wait);
+            tokio::time::sleep(least).await;
             tokio::select! {
-                () = tokio::time::sleep(wait.saturating_sub(POLL_MIN)) => {}
+                () = tokio::time::sleep(wait - least) => {}
                 () = self.rendition.news.notified() => {}
             }
             if self.is_idle() {
@@ -309,6 +314,11 @@ impl Follower {
     }
 }
 
+/// The wait after a poll that failed, once polls have failed for so long.
+fn retry_after(failing_for: Duration) -> Duration {
+    (failing_for / RETRY_DIVISOR).clamp(RETRY_MIN, RETRY_MAX)
+}
+
 /// Why a rendition could not be followed this time.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
@@ -373,4 +383,17 @@ fn common_lines(upstream: &Upstream, text: &Text, media: &MediaPlaylist, index: 
         return Lines::default();
     }
     Lines { tags: entry.tags.clone(), uri: query_of(&entry.uri), ..Lines::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longer_it_fails_the_less_often_it_is_asked() {
+        for (failing_s, wait_ms) in [(0, 50), (20, 50), (80, 200), (3600, 700)] {
+            let wait = retry_after(Duration::from_secs(failing_s));
+            assert_eq!(wait, Duration::from_millis(wait_ms), "{failing_s}");
+        }
+    }
 }
