@@ -83,6 +83,7 @@ enum Event {
     LinkDead(u32),
     Slander(u32),
     Publish,
+    Announce,
     Overdue(u64),
     Tracker,
     Second,
@@ -172,6 +173,7 @@ impl<'a> World<'a> {
         for back in (0..before).rev() {
             self.publish(START_US.saturating_sub(segment_us * back));
         }
+        self.announce();
         self.tell_on_demand();
         if !self.settings.vod {
             self.queue.push(START_US + segment_us, Event::Publish);
@@ -262,6 +264,7 @@ impl<'a> World<'a> {
             Event::LinkDead(link) => self.on_link_dead(link),
             Event::Slander(viewer) => self.on_slander(viewer),
             Event::Publish => self.on_publish(),
+            Event::Announce => self.announce(),
             Event::Overdue(msn) => self.on_overdue(msn),
             Event::Tracker => self.on_tracker(),
             Event::Second => self.on_second(),
@@ -271,14 +274,19 @@ impl<'a> World<'a> {
 
     fn publish(&mut self, at: u64) {
         for rendition in 0..self.settings.renditions as u16 {
-            let digest = self.origin.publish(self.settings, rendition, at).digest.clone();
-            self.announce(&digest);
+            self.origin.publish(self.settings, rendition, at);
         }
     }
 
     fn on_publish(&mut self) {
         let msn = self.origin.published();
         self.publish(self.now);
+        if self.now < self.origin.slow_until {
+            let slow = (self.settings.origin_slow_by_s * 1e6) as u64;
+            self.queue.push(self.now + slow, Event::Announce);
+        } else {
+            self.announce();
+        }
         let segment_us = self.segment_us();
         self.queue.push(self.now + segment_us / 2, Event::Overdue(msn));
         if self.now + segment_us <= self.at_second(end_s(self.settings)) {
@@ -293,7 +301,8 @@ impl<'a> World<'a> {
             let state = &self.viewers[viewer as usize];
             let knows = state.player.known_until > msn || state.player.next.is_none();
             if state.engine.is_some() && !knows {
-                let spread = self.random.below(self.segment_us() / 8);
+                let own = self.instance.seed ^ msn.rotate_left(32) ^ u64::from(viewer);
+                let spread = crate::random::mix(own) % (self.segment_us() / 8).max(1);
                 let at = self.now + state.server_us * 2 + spread;
                 self.poll_playlist(viewer, at);
             }

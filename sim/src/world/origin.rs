@@ -46,6 +46,8 @@ pub(crate) struct Origin {
     pub(crate) is_down: bool,
     /// When it came back last.
     pub(crate) back_at: u64,
+    /// Segments of which the server has made digests.
+    pub(crate) announced: u64,
 }
 
 impl Origin {
@@ -60,6 +62,7 @@ impl Origin {
             slow_until: 0,
             is_down: false,
             back_at: 0,
+            announced: 0,
         }
     }
 
@@ -74,6 +77,15 @@ impl Origin {
 
     pub(crate) fn object(&self, id: ObjectId) -> Option<&Object> {
         self.objects.get(usize::from(id.rendition.0))?.get(usize::try_from(id.msn).ok()?)
+    }
+
+    /// The digests that the server is to make now, oldest first.
+    pub(crate) fn take_unannounced(&mut self) -> Vec<Arc<SignedDigest>> {
+        let new = self.announced as usize..self.objects[0].len();
+        self.announced = new.end as u64;
+        let of =
+            |msn: usize| self.objects.iter().map(move |objects| Arc::clone(&objects[msn].digest));
+        new.flat_map(of).collect()
     }
 
     /// Makes the next segment of a rendition.

@@ -7,6 +7,10 @@ use shoal_tracker::{Config, Tracker};
 
 /// Time until both ends of a dead link know, s.
 const SILENCE_S: [f64; 2] = [4.0, 8.0];
+/// Time between two tries of the server, which follows the origin, while that fails, µs.
+const FOLLOW_RETRY_US: u64 = 50_000;
+/// Time that it takes to read a playlist and a segment, µs.
+const FOLLOW_US: u64 = 20_000;
 /// Time within which viewers come back to a server, s.
 const RECONNECT_S: f64 = 3.0;
 
@@ -59,6 +63,8 @@ impl World<'_> {
             Step::OriginStarts => {
                 self.origin.is_down = false;
                 self.origin.back_at = self.now;
+                let noticed = self.now + self.random.below(FOLLOW_RETRY_US) + FOLLOW_US;
+                self.queue.push(noticed, Event::Announce);
             }
         }
     }

@@ -10,8 +10,8 @@ use shoal_peer::Input as PeerInput;
 use shoal_tracker::{Input, Mapping, Output, Place, Profile, Tracker};
 use shoal_wire::tracker_message::{LostReason, RenditionInfo};
 use shoal_wire::{
-    BitRate, ByteSize, ClientMessage, Digest, ObjectId, PROTOCOL, PeerMessage, RenditionId,
-    ServerFrame, ServerMessage, ShareMode, Substream,
+    BitRate, ByteSize, ClientMessage, ObjectId, PROTOCOL, PeerMessage, RenditionId, ServerFrame,
+    ServerMessage, ShareMode, Substream,
 };
 use std::time::Duration;
 
@@ -183,7 +183,9 @@ impl World<'_> {
     }
 
     fn send_digest(&mut self, viewer: u32, object: ObjectId) {
-        if let Some(published) = self.origin.object(object) {
+        if let Some(published) = self.origin.object(object)
+            && object.msn < self.origin.announced
+        {
             let digest = published.digest.encoded().clone();
             self.send(viewer, ServerMessage::Digest { digest });
         }
@@ -235,15 +237,21 @@ impl World<'_> {
         self.tell_tracker(input);
     }
 
-    /// Tells the tracker of a new object.
-    pub(crate) fn announce(&mut self, digest: &Digest) {
-        self.tell_tracker(Input::Published(shoal_tracker::Published {
-            object: digest.object,
-            size: ByteSize::from_bytes(u64::from(digest.byte_len) * SCALE),
-            duration: digest.duration,
-            chunk_size: digest.chunk_size * SCALE as u32,
-            substreams: digest.substreams,
-        }));
+    /// The server reads what the origin has published, makes digests and tells the tracker.
+    pub(crate) fn announce(&mut self) {
+        if self.origin.is_down {
+            return;
+        }
+        let objects = self.origin.take_unannounced();
+        for digest in objects {
+            self.tell_tracker(Input::Published(shoal_tracker::Published {
+                object: digest.object,
+                size: ByteSize::from_bytes(u64::from(digest.byte_len) * SCALE),
+                duration: digest.duration,
+                chunk_size: digest.chunk_size * SCALE as u32,
+                substreams: digest.substreams,
+            }));
+        }
     }
 
     /// A viewer begins to open a link to another.

@@ -8,6 +8,7 @@ use super::server::{Session, share_of};
 use super::{Event, SCALE, START_US, World};
 use crate::instance::Viewer as Drawn;
 use crate::oracle::Nat;
+use crate::random::Random;
 use crate::scenario::Settings;
 use shoal_peer::{ByteRange, Config, Engine, FallbackReason, Input, Output, RequestId};
 use shoal_wire::peer_message::PeerMessage;
@@ -41,6 +42,8 @@ pub(crate) struct Viewer {
     pub(crate) player: Player,
     /// In a finished title.
     pub(crate) seeks: Option<Seeks>,
+    /// When it changes to another rendition, and to which: the same in its twin.
+    switches: Option<Random>,
     pub(crate) session: Session,
     pub(crate) fetches: Vec<Fetch>,
     pub(crate) downlink: Downlink,
@@ -81,6 +84,7 @@ impl Viewer {
             polled_at: None,
             player: Player::new(joined_at, (buffer_s * 1e6) as u64),
             seeks: None,
+            switches: None,
             session: Session::None,
             fetches: Vec::new(),
             downlink: Downlink::new(drawn.download_mbps),
@@ -147,10 +151,16 @@ impl World<'_> {
             self.queue.push(self.now + round_trip * CONNECT_TRIPS, Event::Session(viewer));
         }
         if self.settings.switches_per_min > 0.0 {
-            let mean = 60.0 / self.settings.switches_per_min;
-            let at = self.now + (self.random.exponential(mean) * 1e6) as u64;
-            self.queue.push(at, Event::Switch(viewer));
+            let own = self.instance.seed ^ crate::random::mix(u64::from(viewer));
+            self.viewers[viewer as usize].switches = Some(Random::new(own, 6));
+            self.plan_switch(viewer);
         }
+    }
+
+    fn plan_switch(&mut self, viewer: u32) {
+        let Some(switches) = self.viewers[viewer as usize].switches.as_mut() else { return };
+        let wait_s = switches.exponential(60.0 / self.settings.switches_per_min);
+        self.queue.push(self.now + (wait_s * 1e6) as u64, Event::Switch(viewer));
     }
 
     /// A playlist is to come at `at`, unless one comes before: a player has one poll open.
@@ -231,8 +241,9 @@ impl World<'_> {
         if state.engine.is_none() {
             return;
         }
+        let Some(switches) = state.switches.as_mut() else { return };
         let count = u64::from(self.settings.renditions);
-        let other = (u64::from(state.rendition) + 1 + self.random.below(count.max(2) - 1)) % count;
+        let other = (u64::from(state.rendition) + 1 + switches.below(count.max(2) - 1)) % count;
         if state.left_rendition.is_none() && other != u64::from(state.rendition) {
             state.left_rendition = Some(state.rendition);
             state.rendition = other as u16;
@@ -241,9 +252,7 @@ impl World<'_> {
             let at = self.now + state.server_us * 2;
             self.poll_playlist(viewer, at);
         }
-        let mean = 60.0 / self.settings.switches_per_min;
-        let at = self.now + (self.random.exponential(mean) * 1e6) as u64;
-        self.queue.push(at, Event::Switch(viewer));
+        self.plan_switch(viewer);
     }
 
     /// Gives an engine an input and does what it asks for.
