@@ -63,6 +63,9 @@ struct Player {
     newest_len: Duration,
     newest: Place,
     seen: Instant,
+    /// It gave the newest one up before it had all of it: what it asks for next is where it jumped
+    /// to, unless that is in another rendition.
+    gave_up: bool,
     /// The rendition that it seems to have left for this one.
     left: Option<RenditionId>,
 }
@@ -111,6 +114,7 @@ impl Clocks {
             newest_len: len,
             newest: place,
             seen: now,
+            gave_up: false,
             left: inherited.map(|i| i.from),
         });
         inherited.map_or(Need::Start, |i| Need::At(i.needed_at))
@@ -118,11 +122,17 @@ impl Clocks {
 
     /// Whether a player here asks for `place` next, or did last.
     pub(crate) fn knows(&self, place: Place) -> bool {
-        self.players.iter().any(|p| p.newest == place || place.follows(p.newest))
+        self.players.iter().any(|p| p.may_ask(place))
     }
 
+    /// The player that asks for `place` next, or did last; of several the one that needs it first.
     fn known(&mut self, place: Place) -> Option<&mut Player> {
-        self.players.iter_mut().find(|p| p.newest == place || place.follows(p.newest))
+        let is_here = |p: &&mut Player| p.may_ask(place);
+        let needed_at = |p: &&mut Player| {
+            let asked = if p.newest == place { Duration::ZERO } else { p.newest_len };
+            p.anchor.map(|anchor| anchor + p.before + asked)
+        };
+        self.players.iter_mut().filter(is_here).min_by_key(needed_at)
     }
 
     fn follow(&mut self, player: Player) {
@@ -141,7 +151,7 @@ impl Clocks {
         let needed = |p: &Player| {
             let asked = p.newest == place && now - p.seen < SILENCE_MAX;
             let at = if asked { p.anchor? + p.before } else { p.end(now)? };
-            (asked || place.follows(p.newest)).then_some(at.max(now))
+            (asked || p.may_ask(place)).then_some(at.max(now))
         };
         self.players.iter().filter(|p| now - p.seen < SILENCE_MAX).filter_map(needed).min()
     }
@@ -169,10 +179,14 @@ impl Clocks {
     /// would, jumped away and comes back: what it had then is gone.
     fn forget_jumpers(&mut self, place: Place, len: Duration, now: Instant) {
         let Some(latest) = self.players.iter().map(|p| p.seen).max() else { return };
-        self.players.retain(|p| {
-            let is_here = p.newest == place || place.follows(p.newest);
-            !is_here || p.seen == latest || now - p.seen <= len * 2
-        });
+        self.players.retain(|p| !p.may_ask(place) || p.seen == latest || now - p.seen <= len * 2);
+    }
+
+    /// Nobody waits for `place` any more, of which not all was handed over.
+    pub(crate) fn give_up(&mut self, place: Place) {
+        for player in self.players.iter_mut().filter(|p| p.newest == place) {
+            player.gave_up = true;
+        }
     }
 
     /// The first bytes of `place` are handed over. True if a player begins with them.
@@ -192,7 +206,8 @@ impl Clocks {
         let Some(player) = self.known(place) else {
             let anchor = Some(at);
             let (before, newest_len, newest) = (Duration::ZERO, len, place);
-            self.follow(Player { anchor, before, newest_len, newest, seen: now, left: None });
+            let (gave_up, left) = (false, None);
+            self.follow(Player { anchor, before, newest_len, newest, seen: now, gave_up, left });
             return;
         };
         // Counted anew from here; the clock knows nothing before its epoch.
@@ -208,7 +223,7 @@ impl Clocks {
 
     /// When the player that asked for `place` last needs it.
     pub(crate) fn asked(&self, place: Place) -> Option<Instant> {
-        let player = self.players.iter().find(|p| p.newest == place)?;
+        let player = self.players.iter().find(|p| p.newest == place && !p.gave_up)?;
         Some(player.anchor? + player.before)
     }
 
@@ -228,12 +243,25 @@ impl Clocks {
         self.players.iter().filter_map(end).min().unwrap_or_default()
     }
 
+    /// Whether a player has played all that it asked for, and `next` is what it waits for.
+    pub(crate) fn is_dry_before(&self, next: Place, now: Instant) -> bool {
+        self.players.iter().filter(|p| now - p.seen < SILENCE_MAX).any(|p| {
+            let is_dry = p.anchor.is_some_and(|at| at + p.before + p.newest_len <= now);
+            is_dry && next.follows(p.newest)
+        })
+    }
+
     pub(crate) fn clear(&mut self) {
         self.players.clear();
     }
 }
 
 impl Player {
+    /// Whether it plays on with `place`, or asks for it again.
+    fn may_ask(&self, place: Place) -> bool {
+        !self.gave_up && (self.newest == place || place.follows(self.newest))
+    }
+
     /// When it needs what comes after the newest segment that it asked for. One that should have
     /// played all of that by now stands still for want of it: the rest is not overdue as well.
     fn end(&self, now: Instant) -> Option<Instant> {
@@ -332,6 +360,36 @@ mod tests {
         assert_eq!(clocks.request(whole(82), LEN, None, at(11)), Need::Start);
         clocks.handed(whole(82), at(11));
         assert_eq!(clocks.request(whole(83), LEN, None, at(30)), Need::At(at(30)), "it paused");
+    }
+
+    #[test]
+    fn who_gives_up_what_it_asked_for_jumps() {
+        for next in [3, 4] {
+            let mut clocks = Clocks::default();
+            for msn in 1..=2 {
+                clocks.request(whole(msn), LEN, None, at(0));
+                clocks.handed(whole(msn), at(0));
+            }
+            clocks.request(whole(3), LEN, None, at(1));
+            clocks.give_up(whole(3));
+            assert_eq!(clocks.hand_down(whole(3), at(1)), Some(at(4)), "in another rendition");
+            assert_eq!(clocks.request(whole(next), LEN, None, at(1)), Need::Start);
+            clocks.handed(whole(next), at(1));
+            assert_eq!(clocks.request(whole(next + 1), LEN, None, at(1)), Need::At(at(3)));
+        }
+    }
+
+    #[test]
+    fn who_steps_back_by_one_has_no_more_than_that() {
+        let mut clocks = Clocks::default();
+        for msn in 1..=5 {
+            clocks.request(whole(msn), LEN, None, at(0));
+            clocks.handed(whole(msn), at(0));
+        }
+        assert_eq!(clocks.request(whole(4), LEN, None, at(1)), Need::Start);
+        clocks.handed(whole(4), at(1));
+        assert_eq!(clocks.request(whole(5), LEN, None, at(1)), Need::At(at(3)));
+        assert_eq!(clocks.request(whole(6), LEN, None, at(1)), Need::At(at(5)));
     }
 
     #[test]

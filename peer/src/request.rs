@@ -41,7 +41,7 @@ impl Engine {
         }
         let need = self.note_need(object, duration, now);
         let jitter = self.random(20);
-        let soon = self.origin.retry_at(now);
+        let retry_at = self.origin.retry_at(now);
         let entry = self.store.ensure(object, now, jitter);
         let wanted_by = match need {
             Need::Start => now,
@@ -52,6 +52,7 @@ impl Engine {
         entry.asked_at.get_or_insert(now);
         // A player that asks again begins anew, and what it waits for does not wait behind others.
         entry.first_failure = None;
+        let soon = if entry.failures > 0 { retry_at } else { now };
         entry.origin_at = entry.origin_at.min(soon);
         if entry.is_complete() {
             self.store.note_complete(&object);
@@ -164,6 +165,9 @@ impl Engine {
         }
         if let Some(entry) = self.store.object_mut(&object) {
             entry.deadline = None;
+        }
+        if let Some(state) = self.renditions.get_mut(&object.rendition) {
+            state.clocks.give_up(Place::of(&object));
         }
         // On demand, nothing is fetched from the origin that no player asked for.
         let wanted = self.renditions.get(&object.rendition).is_some_and(|r| r.wants(&object));
