@@ -6,6 +6,7 @@
 use crate::engine::Engine;
 use crate::input::{FetchId, OriginFailure};
 use crate::object::{Asked, Cell, Object};
+use crate::origin::Fetch;
 use bytes::{Buf, Bytes};
 use core::time::Duration;
 use shoal_wire::{Instant, ObjectId, SignedDigest};
@@ -111,6 +112,13 @@ impl Engine {
         };
         self.origin.note_done(&open, &self.config, now);
         let id = open.object;
+        self.take_in(fetch, open, now);
+        self.fetch_next(id.rendition, now);
+    }
+
+    /// A fetch has brought all that it is going to.
+    fn take_in(&mut self, fetch: FetchId, open: Fetch, now: Instant) {
+        let id = open.object;
         let Some(object) = self.store.object_mut(&id) else {
             return;
         };
@@ -149,6 +157,7 @@ impl Engine {
             return;
         };
         self.retry_later(id, failure, now);
+        self.fetch_next(id.rendition, now);
     }
 
     /// Forgets a fetch; what it was to bring is missing again.

@@ -34,6 +34,7 @@ mod spare;
 mod store;
 mod table;
 mod timers;
+mod turns;
 mod uplink;
 mod verify;
 

@@ -123,6 +123,18 @@ impl Origin {
         self.fetches.iter().filter(|(_, f)| f.object == object).map(|(id, _)| *id).collect()
     }
 
+    /// How many objects of the same rendition before `id` are being fetched, as far as the origin
+    /// is not silent.
+    pub(crate) fn earlier(&self, id: &ObjectId) -> usize {
+        let is_earlier =
+            |f: &&Fetch| f.object.rendition == id.rendition && f.object < *id && !f.hedged;
+        let mut objects: Vec<_> =
+            self.fetches.values().filter(is_earlier).map(|f| f.object).collect();
+        objects.sort_unstable();
+        objects.dedup();
+        objects.len()
+    }
+
     /// When the fetches of an object that have no answer yet are to be made a second time.
     pub(crate) fn hedge_at(&self, object: &ObjectId, config: &Config) -> Option<Instant> {
         // One that fails is not waited for longer than it is left alone.

@@ -33,8 +33,6 @@ const UNDER_WAY: u32 = 2;
 const BUSY_WAIT: Duration = Duration::from_millis(250);
 /// Time between two looks for a neighbour that has what is missing.
 const STARVED_WAIT: Duration = Duration::from_millis(250);
-/// Time until the next try when too many origin fetches are open.
-const ORIGIN_BUSY_WAIT: Duration = Duration::from_millis(50);
 
 impl Engine {
     pub(crate) fn is_requested(&self, id: &ObjectId) -> bool {
@@ -46,7 +44,7 @@ impl Engine {
     }
 
     /// Whether peers may bring anything of this rendition.
-    fn peers_may_help(&self, rendition: RenditionId) -> bool {
+    pub(crate) fn peers_may_help(&self, rendition: RenditionId) -> bool {
         self.uses_peers()
             && (!self.session.is_lost() || !self.neighbours.is_empty())
             && self
@@ -127,7 +125,7 @@ impl Engine {
             }
             return;
         }
-        let behind = in_turn && self.stands_still_before(&id, now);
+        let behind = in_turn && self.is_behind(&id, now);
         let in_turn = in_turn && !behind;
         if overdue && in_turn {
             self.fall_back(id, now);
@@ -154,16 +152,6 @@ impl Engine {
         if behind && let Some(object) = self.store.object_mut(&id) {
             object.origin_at = now + BUSY_WAIT;
         }
-    }
-
-    /// Whether a player waits for something before `id` that is overdue: that comes first, with all
-    /// of the downlink.
-    fn stands_still_before(&self, id: &ObjectId, now: Instant) -> bool {
-        self.requests.values().any(|request| {
-            let before = request.object.rendition == id.rendition && request.object < *id;
-            let deadline = self.store.object(&request.object).and_then(|object| object.deadline);
-            before && deadline.is_some_and(|at| at <= now)
-        })
     }
 
     /// What a silent fetch was to bring is missing again; its answer still counts if it comes.
@@ -231,55 +219,6 @@ impl Engine {
         for peer in feeding {
             self.tell(peer, PeerMessage::Cancel { object, chunks });
         }
-    }
-
-    /// Fetches the runs of which this peer is a root.
-    fn fetch_as_root(&mut self, id: ObjectId, now: Instant) {
-        let Some(rendition) = self.renditions.get(&id.rendition) else {
-            return;
-        };
-        let Some(object) = self.store.object(&id) else {
-            return;
-        };
-        let Some(digest) = object.digest.as_ref() else {
-            return;
-        };
-        let is_root = |k: Substream| {
-            rendition.feed(k).is_some_and(|feed| {
-                feed.current == Parent::Origin && feed.root_from.is_none_or(|from| id >= from)
-            })
-        };
-        let mine = |chunk, cell: &Cell| {
-            matches!(cell, Cell::Missing) && is_root(digest.substream_of(chunk))
-        };
-        for chunks in object.ranges(object.all(), mine) {
-            self.fetch_chunks(id, chunks, now);
-        }
-    }
-
-    fn origin_is_busy(&mut self, id: ObjectId, now: Instant) -> bool {
-        let busy = self.origin.len() >= self.config.origin_fetches_max;
-        if busy && let Some(object) = self.store.object_mut(&id) {
-            object.origin_at = now + ORIGIN_BUSY_WAIT;
-        }
-        busy
-    }
-
-    fn fetch_chunks(&mut self, id: ObjectId, chunks: ChunkRange, now: Instant) {
-        if self.origin_is_busy(id, now) {
-            return;
-        }
-        let Some(object) = self.store.object_mut(&id) else {
-            return;
-        };
-        let Some(digest) = object.digest.as_ref() else {
-            return;
-        };
-        let (offset, len) = digest.byte_range(chunks);
-        let range = (len != digest.byte_len).then_some((offset, len));
-        let fetch = self.origin.open(id, range, now);
-        object.mark_asked(chunks, Asked::Origin(fetch));
-        self.push(Output::OriginFetch { fetch, object: id, range });
     }
 
     /// Looks after a run that is late; `in_turn` if the origin may be asked for it.

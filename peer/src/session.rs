@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use shoal_wire::tracker_message::{Assignment, Edge, LinkState, LostReason, RenditionInfo, Resume};
 use shoal_wire::{
-    BitRate, ClientMessage, Instant, ObjectId, OriginKey, PeerId, PeerMessage, RenditionId,
+    BitRate, ClientMessage, Instant, ObjectId, OriginKey, Part, PeerId, PeerMessage, RenditionId,
     ServerMessage, ShareMode, Substream,
 };
 
@@ -83,6 +83,9 @@ fn parse_key(hex: &str) -> Option<OriginKey> {
     }
     OriginKey::from_bytes(&bytes).ok()
 }
+
+/// Parents send so many segments before the newest one to a child that lacks them.
+const CAUGHT_UP_MAX: u64 = 3;
 
 impl Engine {
     /// What to say in a hello after a reconnect: the plan lives on in the peers.
@@ -401,7 +404,13 @@ impl Engine {
         let Some(frontier) = state.frontier() else {
             return;
         };
+        let recent = state.newest.map(|newest| ObjectId {
+            msn: newest.msn.saturating_sub(CAUGHT_UP_MAX),
+            part: Part(0),
+            ..newest
+        });
         let oldest = self.oldest_wanted(rendition).unwrap_or(frontier);
+        let oldest = recent.map_or(oldest, |recent| recent.max(oldest));
         let mut asks = Vec::new();
         let Some(state) = self.renditions.get_mut(&rendition) else {
             return;

@@ -447,3 +447,62 @@ fn while_the_origin_fails_one_object_finds_out_when_it_is_back() {
     let newest = *world.segments.last_key_value().expect("published").0;
     assert!(world.viewers[0].played.contains_key(&newest), "all is made up for at once");
 }
+
+/// The objects that viewer `who` did `what` with, by the log from line `from` on.
+fn named(world: &World, from: usize, who: usize, what: &str) -> Vec<u64> {
+    let did = |line: &&String| line.contains(&format!(" {who} ")) && line.contains(what);
+    let msn = |line: &String| {
+        let (_, rest) = line.split_once("msn: ")?;
+        rest.split(',').next()?.parse().ok()
+    };
+    world.log[from..].iter().filter(did).filter_map(msn).collect()
+}
+
+#[test]
+fn of_a_batch_of_news_what_a_dry_player_needs_is_fetched_first() {
+    for (buffered_s, first) in [(0, 1), (60, 2)] {
+        let mut world = star_world(1, &Config::default());
+        world.roots.clear();
+        world.viewers[0].next_msn = None;
+        world.run_for(seconds(16));
+        let newest = *world.segments.last_key_value().expect("published").0;
+        let next = *world.viewers[0].played.last_key_value().expect("played").0 + 1;
+        if buffered_s > 0 {
+            let needed_in = seconds(buffered_s);
+            world.input(0, Input::Playhead { object: object(next), needed_in });
+        }
+        let before = world.log.len();
+        for msn in next..=newest {
+            world.send_digest(0, msn);
+        }
+        let fetched = named(&world, before, 0, "OriginFetch");
+        assert_eq!(fetched, (next..next + first).collect::<Vec<_>>(), "{buffered_s} s buffered");
+        world.run_for(seconds(2));
+        let fetched = named(&world, before, 0, "OriginFetch");
+        assert_eq!(fetched, (next..=newest).collect::<Vec<_>>(), "then the rest in order");
+    }
+}
+
+#[test]
+fn parents_are_asked_for_the_last_few_segments_only() {
+    let mut world = World::new(2, &Config::default());
+    world.publish(0, 20);
+    world.run_for(seconds(1));
+    world.play(0, 0);
+    world.plan(0, 1, &[None; K]);
+    world.roots.insert(0);
+    world.run_for(seconds(30));
+    let newest = *world.segments.last_key_value().expect("published").0;
+    world.play(1, newest - 9);
+    world.run_for(Duration::from_millis(20));
+    for msn in newest - 9..=newest {
+        world.send_digest(1, msn);
+    }
+    let before = world.log.len();
+    world.introduce(0, 1);
+    world.plan(1, 1, &[Some(0); K]);
+    world.run_for(seconds(1));
+    assert_eq!(named(&world, before, 1, " Subscribe {"), [newest - 3; K]);
+    world.run_for(seconds(20));
+    world.assert_played(1, newest - 9, newest);
+}
