@@ -2,12 +2,12 @@
 //!
 //! Rule: what waits in the transport stays short, so that the order of sending remains ours. The
 //! newest object goes first, children with most descendants first, equals in random order. Children
-//! without any come after them; where the children take clearly less than the uplink carries, what
-//! they lack of an older object comes before the newest, or a little that was late would be late by
-//! a whole segment. What a newcomer catches up on comes next and oldest first: nobody
-//! else waits for it, and its player needs the oldest next. What is asked for comes last: whoever
-//! asks has a parent as well, and to serve it sooner would only move the load. The rate is learned only while there is more to send
-//! than goes out; it never passes the viewer's cap.
+//! without any come after them; where the children take less than the uplink carries, what they lack
+//! of an older object comes before the newest, or a little that was late would be late by a whole
+//! segment. What a newcomer catches up on comes next and oldest first: nobody else waits for it, and
+//! its player needs the oldest next. What is asked for comes last: whoever asks has a parent as
+//! well, and to serve it sooner would only move the load. The rate is learned only while there is
+//! more to send than goes out; it never passes the viewer's cap.
 
 use crate::chunk_set::ChunkSet;
 use crate::config::Config;
@@ -28,6 +28,10 @@ const SAMPLES_MAX: usize = 12;
 /// Of them the third largest counts: an association that begins, or lost a packet, drains slower
 /// than the uplink could, and whole messages make a window look faster than it was.
 const SAMPLE_RANK: usize = 2;
+/// An uplink that had more to send than it sent for so many windows in a row, this many times over,
+/// carries no more than it sent in the best of those times, whatever is believed of it.
+const LONG_WINDOWS: u32 = 4;
+const LONG_MAX: usize = 5;
 /// What may leave at once after a pause.
 const BURST: Duration = Duration::from_millis(10);
 /// Transport backlog beyond two chunks, as time at the learned rate: covers the round trip.
@@ -35,12 +39,10 @@ const BACKLOG: Duration = Duration::from_millis(120);
 const BACKLOG_CHUNKS: u64 = 8;
 /// With links that wait for their own windows, so many times as much may wait in transports.
 const SLOW_LINKS: u64 = 2;
-/// Children that take no more than this of an uplink leave it time for slow links.
+/// Children that take no more than this of an uplink leave it time for slow links, and to catch up.
 const ROOMY_LOAD_PERCENT: u64 = 95;
-/// Children that take no more than this of an uplink leave it time to catch up.
-const AMPLE_LOAD_PERCENT: u64 = 85;
 /// More left of older objects than is sent within this is not caught up with.
-const LEFT_OVER_MAX: Duration = Duration::from_millis(400);
+const LEFT_OVER_MAX: Duration = Duration::from_millis(1200);
 /// Time by which what an uplink sends is late for other reasons than how much it has to send.
 const SEND_MARGIN: Duration = Duration::from_millis(30);
 /// An uplink with more jobs than this does not run dry soon.
@@ -85,6 +87,9 @@ pub(crate) struct Uplink {
     window_start: Instant,
     window_bytes: u64,
     window_backlog: u64,
+    /// Bytes, time and number of the windows since the last long sample.
+    long: (u64, Duration, u32),
+    long_samples: Vec<BitRate>,
     starved: bool,
     queue_grew: bool,
     turn: u32,
@@ -105,6 +110,8 @@ impl Uplink {
             window_start: Instant::ZERO,
             window_bytes: 0,
             window_backlog: 0,
+            long: (0, Duration::ZERO, 0),
+            long_samples: Vec::new(),
             starved: true,
             queue_grew: false,
             turn: 0,
@@ -126,14 +133,14 @@ impl Uplink {
         self.load = load;
     }
 
-    /// Whether children take no more than so much of it.
-    fn is_loaded_within(&self, percent: u64) -> bool {
-        self.load.as_bps() <= self.usable().as_bps().saturating_mul(percent) / 100
+    /// Whether children leave some of it free.
+    fn has_room(&self) -> bool {
+        self.load.as_bps() <= self.usable().as_bps().saturating_mul(ROOMY_LOAD_PERCENT) / 100
     }
 
-    /// Whether leaves get what they lack of older objects before the newest.
+    /// Whether children get what they lack of older objects before the newest.
     fn catches_up(&self) -> bool {
-        if !self.is_loaded_within(AMPLE_LOAD_PERCENT) {
+        if !self.has_room() {
             return false;
         }
         let pushed = || self.jobs.iter().filter(|job| job.why == Why::Pushed);
@@ -155,7 +162,7 @@ impl Uplink {
     /// Bytes that may wait in the transport over all links, slow ones too. Where upload is short,
     /// order is worth more than to have every link busy.
     pub(crate) fn transport_max(&self) -> u64 {
-        let times = if self.is_loaded_within(ROOMY_LOAD_PERCENT) { SLOW_LINKS } else { 1 };
+        let times = if self.has_room() { SLOW_LINKS } else { 1 };
         self.backlog_max() * times
     }
 
@@ -294,6 +301,23 @@ impl Uplink {
         }
     }
 
+    /// What was sent in a window at whose end more waited. Where the rate is believed too high, all
+    /// links seem slow and no window teaches anything: this does.
+    fn note_overload(&mut self, drained: u64, elapsed: Duration) {
+        let (bytes, time, windows) = self.long;
+        self.long = (bytes + drained, time + elapsed, windows + 1);
+        if windows + 1 < LONG_WINDOWS {
+            return;
+        }
+        let (bytes, time, _) = core::mem::take(&mut self.long);
+        self.long_samples.push(ByteSize::from_bytes(bytes).per(time));
+        if self.long_samples.len() < LONG_MAX {
+            return;
+        }
+        let most = self.long_samples.drain(..).max();
+        self.rate = most.map_or(self.rate, |most| most.min(self.rate));
+    }
+
     fn window_len(&self) -> Duration {
         let some_chunks = ByteSize::from_bytes(u64::from(self.chunk_size) * WINDOW_CHUNKS);
         self.rate.time_for(some_chunks).clamp(WINDOW, WINDOW_MAX)
@@ -316,6 +340,12 @@ impl Uplink {
         let busy = self.window_bytes > 0;
         if busy && !self.starved {
             self.note_sample(ByteSize::from_bytes(drained).per(elapsed));
+        }
+        if busy && !self.jobs.is_empty() {
+            self.note_overload(drained, elapsed);
+        } else {
+            self.long = Default::default();
+            self.long_samples.clear();
         }
         if busy && self.queue_grew {
             self.rate = BitRate::from_bps(self.rate.as_bps() * 7 / 8);
@@ -351,13 +381,13 @@ impl Job {
         }
     }
 
-    /// Which of two jobs goes first; leaves' older objects do if the uplink catches up.
+    /// Which of two jobs goes first; children's older objects do if the uplink catches up.
     fn precedence(&self, other: &Self, catches_up: bool) -> Ordering {
         let class = self.class();
         // An uplink that cannot send everything must not be late with everything: what is left over
         // is the oldest.
         let by_age = match class {
-            Class::Leaf if catches_up => self.object.cmp(&other.object),
+            Class::Inner | Class::Leaf if catches_up => self.object.cmp(&other.object),
             Class::Inner | Class::Leaf => other.object.cmp(&self.object),
             Class::CatchUp | Class::Pulled => self.object.cmp(&other.object),
             Class::Demanded => Ordering::Equal,
@@ -454,9 +484,9 @@ mod tests {
             assert_eq!(uplink.next(|_| true).expect("a job").peer, PeerId(3), "who has others");
             leaf
         };
-        assert_eq!(first(6_800_000, 24), 2);
-        assert_eq!(first(6_800_000, 25), 1, "more than leaves in 400 ms");
-        assert_eq!(first(6_900_000, 24), 1, "nearly full");
+        assert_eq!(first(7_600_000, 73), 2);
+        assert_eq!(first(7_600_000, 74), 1, "more than is sent in 1.2 s");
+        assert_eq!(first(7_700_000, 73), 1, "nearly full");
     }
 
     #[test]
@@ -469,6 +499,27 @@ mod tests {
         let taken: Vec<_> =
             core::iter::from_fn(|| job.take(3)).map(|r| (r.first, r.count)).collect();
         assert_eq!(taken, [(4, 3), (7, 1), (9, 1)]);
+    }
+
+    #[test]
+    fn an_uplink_whose_links_all_seem_slow_learns_that_it_is_slow() {
+        let learned = |runs_dry: bool| {
+            let mut uplink = uplink();
+            let mut now = Instant::ZERO;
+            for window in 0..60 {
+                now += WINDOW;
+                uplink.job(PeerId(1), object(1), Why::Pushed, 0, 0).add(window);
+                uplink.note_starved();
+                uplink.note_sent(BitRate::from_bps(5_000_000).in_time(WINDOW).as_bytes(), now);
+                if runs_dry && window % 16 == 0 {
+                    uplink.forget_peer(PeerId(1));
+                }
+                uplink.learn(0, now);
+            }
+            uplink.usable().as_bps() / 1_000_000
+        };
+        assert_eq!(learned(false), 5);
+        assert_eq!(learned(true), 8, "it had nothing more to send now and then");
     }
 
     #[test]

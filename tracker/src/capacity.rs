@@ -80,9 +80,9 @@ const SHORT_DITHER: u32 = 300;
 /// Up to this resource index, ‰, uplinks are planned full.
 const AMPLE_INDEX: u64 = 1_100;
 /// Of what upload there is beyond that, so much is kept free on every uplink, ‰.
-const SPARE_KEPT: u64 = 400;
-/// And no more than this, ‰ of the uplink: from a resource index of 1.475 on.
-const SPARE_KEPT_MAX: u64 = 150;
+const SPARE_KEPT: u64 = 500;
+/// And no more than this, ‰ of the uplink: from a resource index of 1.5 on.
+const SPARE_KEPT_MAX: u64 = 200;
 
 /// The part of an uplink that is given away at most, ‰. What a full uplink has not sent of a
 /// segment when the next one comes waits until that has been sent: a last child that is late by a
@@ -90,6 +90,16 @@ const SPARE_KEPT_MAX: u64 = 150;
 fn headroom(most: u32, resource_index: u64) -> u32 {
     let spare = resource_index.saturating_sub(AMPLE_INDEX) * SPARE_KEPT / 1_000;
     most.saturating_sub(u32::try_from(spare.min(SPARE_KEPT_MAX)).unwrap_or(0))
+}
+
+/// What an uplink carries for certain, ‰: what is known of it is a little too much or too little.
+const FULL: u64 = 950;
+
+/// How many children an uplink carries of a rendition in so many substreams.
+fn carried(upload_kbps: u64, substreams: u64, rate_kbps: u64) -> u16 {
+    let room = upload_kbps * substreams * FULL;
+    let children = room.checked_div(rate_kbps * 1_000).unwrap_or(u64::MAX);
+    u16::try_from(children).unwrap_or(u16::MAX)
 }
 
 /// Whether a count of slots differs enough from the one in use to be taken.
@@ -120,6 +130,16 @@ impl Swarm {
         let even = scatter(member.0) % 1_000;
         let short = (1..SHORT_INDEX).contains(&self.reachable_index());
         if short { (even + SHORT_DITHER).min(999) } else { even }
+    }
+
+    /// How many children a member keeps that has more than its slots: as many as its uplink
+    /// carries for certain. Where upload is not ample, any number.
+    pub(crate) fn carries(&self, member: MemberIx) -> u16 {
+        if self.reachable_index() <= AMPLE_INDEX {
+            return u16::MAX;
+        }
+        let rate = self.shape.map_or(0, |shape| u64::from(shape.rate_kbps));
+        carried(self.member(member).upload_kbps.into(), self.substreams() as u64, rate)
     }
 
     /// Takes what is known of a member's uplink. `share` is this rendition's part of it.
@@ -244,7 +264,15 @@ mod tests {
     #[test]
     fn no_uplink_is_full_where_there_is_more_than_enough() {
         let kept = [500, 1_000, 1_100, 1_200, 1_300, 3_000].map(|index| headroom(1_000, index));
-        assert_eq!(kept, [1_000, 1_000, 1_000, 960, 920, 850]);
+        assert_eq!(kept, [1_000, 1_000, 1_000, 950, 900, 800]);
+    }
+
+    #[test]
+    fn a_twentieth_of_an_uplink_is_no_room() {
+        // Eight substreams of 0.25 Mbit/s.
+        let children = [2_500, 2_640, 3_000].map(|kbps| carried(kbps, 8, 2_000));
+        assert_eq!(children, [9, 10, 11]);
+        assert_eq!(carried(1_000, 8, 0), u16::MAX, "of what has no rate yet");
     }
 
     #[test]

@@ -115,19 +115,23 @@ impl Swarm {
         }
     }
 
-    /// Moves one child away from a member that has clearly more than it can feed.
+    /// Moves one child away from a member that has clearly more than it can feed; where there is
+    /// upload to spare, also from one that has somewhat more, if another takes it.
     fn relieve(&mut self, core: &mut Core, member: MemberIx) -> usize {
         let entry = self.member(member);
         let allowed = if entry.slots == 0 { 0 } else { entry.slots + (entry.slots / 4).max(1) };
-        if entry.used <= allowed {
+        let must = entry.used > allowed;
+        if !must && entry.used <= self.carries(member) {
             return 0;
         }
         let most = (0..self.substreams()).max_by_key(|&k| self.trees[k].node(member).children());
         let Some(k) = most else { return 0 };
         let Some(child) = self.trees[k].children_back(member).next() else { return 0 };
-        match self.find_place(core, k, child, Some(member), Search::Recruit) {
+        let search = if must { Search::Recruit } else { Search::Free };
+        match self.find_place(core, k, child, Some(member), search) {
             Some(choice) => self.take_place(core, k, child, choice),
-            None => self.assign(core, k, child, Parent::Origin),
+            None if must => self.assign(core, k, child, Parent::Origin),
+            None => return 0,
         }
         1
     }
