@@ -232,7 +232,7 @@ impl Clocks {
     pub(crate) fn expected(&self, place: Place, len: Duration, now: Instant) -> Option<Instant> {
         self.players
             .iter()
-            .filter(|p| now - p.seen < SILENCE_MAX)
+            .filter(|p| !p.gave_up && now - p.seen < SILENCE_MAX)
             .filter_map(|p| Some(p.end(now)? + len.saturating_mul(place.ahead(p.newest)?)))
             .min()
     }
@@ -240,12 +240,12 @@ impl Clocks {
     /// Media asked for and not yet played by the earliest player.
     pub(crate) fn buffered(&self, now: Instant) -> Duration {
         let end = |p: &Player| Some(p.anchor? + p.before + p.newest_len - now);
-        self.players.iter().filter_map(end).min().unwrap_or_default()
+        self.players.iter().filter(|p| !p.gave_up).filter_map(end).min().unwrap_or_default()
     }
 
     /// Whether a player has played all that it asked for, and `next` is what it waits for.
     pub(crate) fn is_dry_before(&self, next: Place, now: Instant) -> bool {
-        self.players.iter().filter(|p| now - p.seen < SILENCE_MAX).any(|p| {
+        self.players.iter().filter(|p| !p.gave_up && now - p.seen < SILENCE_MAX).any(|p| {
             let is_dry = p.anchor.is_some_and(|at| at + p.before + p.newest_len <= now);
             is_dry && next.follows(p.newest)
         })
@@ -295,6 +295,16 @@ mod tests {
 
     fn whole(msn: u64) -> Place {
         Place { msn, part: Part::WHOLE }
+    }
+
+    /// A player that had these segments at once, at 0 s.
+    fn played(msns: core::ops::RangeInclusive<u64>) -> Clocks {
+        let mut clocks = Clocks::default();
+        for msn in msns {
+            clocks.request(whole(msn), LEN, None, at(0));
+            clocks.handed(whole(msn), at(0));
+        }
+        clocks
     }
 
     #[test]
@@ -348,11 +358,7 @@ mod tests {
 
     #[test]
     fn who_jumps_back_to_where_it_was_begins_anew() {
-        let mut clocks = Clocks::default();
-        for msn in 1..=10 {
-            clocks.request(whole(msn), LEN, None, at(0));
-            clocks.handed(whole(msn), at(0));
-        }
+        let mut clocks = played(1..=10);
         clocks.request(whole(80), LEN, None, at(1));
         assert_eq!(clocks.request(whole(11), LEN, None, at(4)), Need::At(at(20)), "another player");
         clocks.request(whole(81), LEN, None, at(5));
@@ -365,27 +371,22 @@ mod tests {
     #[test]
     fn who_gives_up_what_it_asked_for_jumps() {
         for next in [3, 4] {
-            let mut clocks = Clocks::default();
-            for msn in 1..=2 {
-                clocks.request(whole(msn), LEN, None, at(0));
-                clocks.handed(whole(msn), at(0));
-            }
+            let mut clocks = played(1..=2);
             clocks.request(whole(3), LEN, None, at(1));
             clocks.give_up(whole(3));
+            assert_eq!(clocks.expected(whole(4), LEN, at(1)), None, "it plays on nowhere");
+            assert!(!clocks.is_dry_before(whole(4), at(9)));
             assert_eq!(clocks.hand_down(whole(3), at(1)), Some(at(4)), "in another rendition");
             assert_eq!(clocks.request(whole(next), LEN, None, at(1)), Need::Start);
             clocks.handed(whole(next), at(1));
+            assert_eq!(clocks.buffered(at(1)), LEN);
             assert_eq!(clocks.request(whole(next + 1), LEN, None, at(1)), Need::At(at(3)));
         }
     }
 
     #[test]
     fn who_steps_back_by_one_has_no_more_than_that() {
-        let mut clocks = Clocks::default();
-        for msn in 1..=5 {
-            clocks.request(whole(msn), LEN, None, at(0));
-            clocks.handed(whole(msn), at(0));
-        }
+        let mut clocks = played(1..=5);
         assert_eq!(clocks.request(whole(4), LEN, None, at(1)), Need::Start);
         clocks.handed(whole(4), at(1));
         assert_eq!(clocks.request(whole(5), LEN, None, at(1)), Need::At(at(3)));

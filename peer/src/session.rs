@@ -14,6 +14,8 @@ use shoal_wire::{
     ServerMessage, ShareMode, Substream,
 };
 
+/// Parents send so many segments before the newest one to a child that lacks them.
+const CAUGHT_UP_MAX: u64 = 3;
 /// Newest objects that a new neighbour hears of: a playlist window.
 const HAVES_ON_LINK_UP_MAX: usize = 24;
 /// Peers cut off that are remembered; the server keeps them away as well.
@@ -83,9 +85,6 @@ fn parse_key(hex: &str) -> Option<OriginKey> {
     }
     OriginKey::from_bytes(&bytes).ok()
 }
-
-/// Parents send so many segments before the newest one to a child that lacks them.
-const CAUGHT_UP_MAX: u64 = 3;
 
 impl Engine {
     /// What to say in a hello after a reconnect: the plan lives on in the peers.
