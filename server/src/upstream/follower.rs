@@ -25,8 +25,9 @@ const CATCH_UP_MAX: usize = 16;
 const POLL_MIN: Duration = Duration::from_millis(200);
 /// How often a segment that is due is looked for, at most.
 const POLL_MAX: Duration = Duration::from_millis(500);
-/// A poll that failed is repeated after a part of the time for which polls have failed by then, and
-/// within these: viewers stand still, and what is published here is what they wait for.
+/// A poll that failed is repeated after the longest of these. Where the upstream is down it is after
+/// a part of the time for which polls have failed by then: viewers stand still, and what is published
+/// here is what they wait for.
 const RETRY_DIVISOR: u32 = 400;
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_millis(700);
@@ -120,7 +121,7 @@ impl Follower {
                         tracing::warn!(%stream, %error, "the upstream is not followed; trying again");
                     }
                     let since = *self.failing_since.get_or_insert_with(Instant::now);
-                    retry_after(since.elapsed())
+                    if error.is_outage() { retry_after(since.elapsed()) } else { RETRY_MAX }
                 }
             };
             let least = POLL_MIN.min(wait);
@@ -314,7 +315,7 @@ impl Follower {
     }
 }
 
-/// The wait after a poll that failed, once polls have failed for so long.
+/// The wait after a poll that failed, once the upstream has been down for so long.
 fn retry_after(failing_for: Duration) -> Duration {
     (failing_for / RETRY_DIVISOR).clamp(RETRY_MIN, RETRY_MAX)
 }
@@ -330,6 +331,24 @@ enum Failed {
     Changed,
     #[error("{0}")]
     Publish(#[from] PushError),
+}
+
+impl Failed {
+    /// Whether the upstream is down, so that asking it soon again may help and harms nobody.
+    fn is_outage(&self) -> bool {
+        let (Self::Playlist(TextError::Fetch(error)) | Self::Segment(error)) = self else {
+            return false;
+        };
+        match error {
+            FetchError::Unreachable(_) | FetchError::Slow(_) => true,
+            FetchError::Status(status) => status.is_server_error(),
+            FetchError::Refused(_)
+            | FetchError::Redirect(_)
+            | FetchError::TooLong(_)
+            | FetchError::Type(_)
+            | FetchError::Range => false,
+        }
+    }
 }
 
 /// The name under which the origin stored `id`.
@@ -395,5 +414,15 @@ mod tests {
             let wait = retry_after(Duration::from_secs(failing_s));
             assert_eq!(wait, Duration::from_millis(wait_ms), "{failing_s}");
         }
+    }
+
+    #[test]
+    fn only_an_upstream_that_is_down_is_asked_soon_again() {
+        let failed = |error: FetchError| Failed::Playlist(error.into());
+        let status = |code| FetchError::Status(axum::http::StatusCode::from_u16(code).unwrap());
+        assert!(failed(FetchError::Unreachable("refused".into())).is_outage());
+        assert!(failed(status(502)).is_outage());
+        assert!(!failed(status(403)).is_outage() && !failed(status(429)).is_outage());
+        assert!(!Failed::Changed.is_outage());
     }
 }
