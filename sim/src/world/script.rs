@@ -7,8 +7,10 @@ use shoal_tracker::{Config, Tracker};
 
 /// Time until both ends of a dead link know, s.
 const SILENCE_S: [f64; 2] = [4.0, 8.0];
-/// Time between two tries of the server, which follows the origin, while that fails, µs.
-const FOLLOW_RETRY_US: u64 = 50_000;
+/// Time between two tries of the server, which follows the origin, while that fails: this part of
+/// the time for which it has failed, and within these, s.
+const FOLLOW_RETRY_DIVISOR: f64 = 400.0;
+const FOLLOW_RETRY_S: [f64; 2] = [0.05, 0.7];
 /// Time that it takes to read a playlist and a segment, µs.
 const FOLLOW_US: u64 = 20_000;
 /// Time within which viewers come back to a server, s.
@@ -63,8 +65,11 @@ impl World<'_> {
             Step::OriginStarts => {
                 self.origin.is_down = false;
                 self.origin.back_at = self.now;
-                let noticed = self.now + self.random.below(FOLLOW_RETRY_US) + FOLLOW_US;
-                self.queue.push(noticed, Event::Announce);
+                let [least, most] = FOLLOW_RETRY_S;
+                let retry_s =
+                    (self.settings.origin_down_s / FOLLOW_RETRY_DIVISOR).clamp(least, most);
+                let noticed_us = (self.random.unit() * retry_s * 1e6) as u64;
+                self.queue.push(self.now + noticed_us + FOLLOW_US, Event::Announce);
             }
         }
     }
