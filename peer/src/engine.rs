@@ -30,6 +30,8 @@ use shoal_wire::{
 pub(crate) struct Echo {
     pub(crate) at: Instant,
     pub(crate) peer: PeerId,
+    /// Not said any more once the peer has all of this.
+    pub(crate) object: ObjectId,
     pub(crate) message: PeerMessage,
     pub(crate) wait: Duration,
     pub(crate) left: u8,
@@ -211,7 +213,7 @@ impl Engine {
                 self.echoes.push_back(echo);
                 continue;
             }
-            if self.neighbours.contains_key(&echo.peer) {
+            if self.neighbours.get(&echo.peer).is_some_and(|n| n.lacks(&echo.object)) {
                 let (peer, message) = (echo.peer, echo.message.clone());
                 self.push(Output::Send { peer, message });
                 echo.left -= 1;

@@ -223,7 +223,7 @@ impl Engine {
             // In steps, so that those of a moment are said together.
             let at = Instant::from_micros((now + wait).as_micros().next_multiple_of(ECHO_STEP_US));
             let left = END_ECHOES;
-            self.say_again(Echo { at, peer, message: message.clone(), wait, left });
+            self.say_again(Echo { at, peer, object, message: message.clone(), wait, left });
         }
         self.push(Output::Send { peer, message });
     }
