@@ -98,6 +98,8 @@ pub(crate) struct Rendition {
     pub(crate) first: Option<ObjectId>,
     /// The newest object with a digest.
     pub(crate) newest: Option<ObjectId>,
+    /// So many segments before the newest one its player began, once a parent was asked.
+    pub(crate) begun_behind: Option<u64>,
     pub(crate) feeds: Vec<Feed>,
     pub(crate) plan_version: u64,
     /// Set while it is played on demand: nobody feeds it then.
@@ -119,6 +121,7 @@ impl Rendition {
         Self {
             first: None,
             newest: None,
+            begun_behind: None,
             feeds: Vec::new(),
             plan_version: 0,
             demand: None,

@@ -25,10 +25,18 @@ const PATIENCE_MARGIN: Duration = Duration::from_millis(400);
 /// More delay than this, beyond what is known of, is a queue that fills.
 const DELAY_MAX: Duration = Duration::from_millis(50);
 
+/// What a neighbour has of an object.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    holding: Holding,
+    /// Whether it refused to give of it since it said so.
+    refused: bool,
+}
+
 /// A neighbour.
 #[derive(Debug)]
 pub(crate) struct Neighbour {
-    holdings: Table<ObjectId, Holding>,
+    holdings: Table<ObjectId, Held>,
     /// Those of the newest objects last.
     cancelled: Vec<(ObjectId, ChunkRange)>,
     /// What waits in its transport.
@@ -84,18 +92,19 @@ impl Neighbour {
 
     /// Notes what it says it has.
     pub(crate) fn note_holding(&mut self, object: ObjectId, holding: Holding) {
-        let known = self.holdings.get_or_insert_with(object, || holding);
+        let known = self.holdings.get_or_insert_with(object, || Held { holding, refused: false });
         if holding != Holding::Digest {
-            *known = holding;
+            *known = Held { holding, refused: false };
         }
         while self.holdings.len() > HOLDINGS_MAX {
             self.holdings.remove_first();
         }
     }
 
-    /// It refused: it does not have all of it, or does not give it.
+    /// It refused: it does not have all of it, or has no time to give it.
     pub(crate) fn note_refusal(&mut self, object: ObjectId) {
-        self.holdings.insert(object, Holding::Digest);
+        let unknown = || Held { holding: Holding::Digest, refused: true };
+        self.holdings.get_or_insert_with(object, unknown).refused = true;
     }
 
     pub(crate) fn knows_digest(&self, object: &ObjectId) -> bool {
@@ -104,12 +113,17 @@ impl Neighbour {
 
     /// Whether it can be asked for any chunk.
     pub(crate) fn has_all(&self, object: &ObjectId) -> bool {
-        self.holdings.get(object) == Some(&Holding::Complete)
+        self.says_it_has_all(object) && self.holdings.get(object).is_some_and(|held| !held.refused)
+    }
+
+    /// The same, though it may have refused.
+    pub(crate) fn says_it_has_all(&self, object: &ObjectId) -> bool {
+        self.holdings.get(object).is_some_and(|held| held.holding == Holding::Complete)
     }
 
     /// Whether it may still need a chunk.
     pub(crate) fn lacks(&self, object: &ObjectId) -> bool {
-        self.holdings.get(object).is_none_or(|holding| *holding == Holding::Digest)
+        self.holdings.get(object).is_none_or(|held| held.holding == Holding::Digest)
     }
 
     pub(crate) fn cancel(&mut self, object: ObjectId, chunks: ChunkRange) {

@@ -54,6 +54,14 @@ impl Pull {
         self.room = (self.room / 2).max(ROOM_MIN);
         self.rests_until = now + rest;
     }
+
+    pub(crate) fn rest(&mut self, now: Instant) {
+        self.rests_until = now + REFUSED_REST;
+    }
+
+    pub(crate) fn has_rested(&self, now: Instant) -> bool {
+        self.rests_until <= now
+    }
 }
 
 impl Engine {
@@ -171,9 +179,10 @@ impl Engine {
 
     /// The neighbour that has it and has most room; the nearest of those.
     fn pull_source(&self, id: &ObjectId, now: Instant) -> Option<PeerId> {
-        let able = self.neighbours.iter().filter(|(_, n)| {
-            n.pull.asked < n.pull.room && n.pull.rests_until <= now && n.has_all(id)
-        });
+        let able = self
+            .neighbours
+            .iter()
+            .filter(|(_, n)| n.pull.asked < n.pull.room && n.pull.has_rested(now) && n.has_all(id));
         let load = |n: &crate::neighbour::Neighbour| n.pull.asked * 1_000 / n.pull.room;
         able.min_by_key(|(peer, n)| (load(n), n.round_trip(), **peer)).map(|(peer, _)| *peer)
     }

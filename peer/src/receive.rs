@@ -170,6 +170,7 @@ impl Engine {
     fn on_refuse(&mut self, peer: PeerId, object: ObjectId, chunks: ChunkRange, now: Instant) {
         if let Some(neighbour) = self.neighbours.get_mut(&peer) {
             neighbour.note_refusal(object);
+            neighbour.pull.rest(now);
         }
         if self.is_on_demand(object.rendition) {
             self.note_pull_refused(peer, now);

@@ -266,7 +266,7 @@ impl Engine {
         // A parent that brought more than a quarter is busy, not broken.
         let silent = lacks * 4 > chunks.count * 3;
         self.note_repair(id, k, silent);
-        match self.repair_source(&id) {
+        match self.repair_source(&id, now) {
             Some(peer) => self.pull(id, k, peer, &missing, now),
             None => self.starve(id, k, &missing, in_turn, now),
         }
@@ -340,9 +340,13 @@ impl Engine {
         }
     }
 
-    /// The neighbour to pull from: it has the whole object, drains, and was asked for least.
-    fn repair_source(&mut self, id: &ObjectId) -> Option<PeerId> {
-        let now_able = |n: &crate::neighbour::Neighbour| n.has_all(id);
+    /// The neighbour to pull from: it has the whole object, drains, and was asked for least. While
+    /// the origin gives nothing of it, those that refused are asked again after a while.
+    fn repair_source(&mut self, id: &ObjectId, now: Instant) -> Option<PeerId> {
+        let fails = self.store.object(id).is_some_and(|object| object.failures > 0);
+        let now_able = |n: &crate::neighbour::Neighbour| {
+            n.has_all(id) || fails && n.says_it_has_all(id) && n.pull.has_rested(now)
+        };
         let least =
             self.neighbours.values().filter(|n| now_able(n)).map(|n| n.asked_chunks).min()?;
         let able: Vec<PeerId> = self
@@ -426,7 +430,7 @@ impl Engine {
             // Once asked, it passes on what it gets.
             let first = object.failures <= 1;
             let parent = parent.filter(|parent| first && self.neighbours.contains_key(parent));
-            if let Some(peer) = self.repair_source(&id).or(parent) {
+            if let Some(peer) = self.repair_source(&id, now).or(parent) {
                 self.pull(id, k, peer, &missing, now);
             }
         }

@@ -14,7 +14,8 @@ use shoal_wire::{
     ServerMessage, ShareMode, Substream,
 };
 
-/// Parents send so many segments before the newest one to a child that lacks them.
+/// Parents send so many segments before the newest one to a child that lacks them, or as many as its
+/// player began before it: of more, the origin is quicker to give what is needed next.
 const CAUGHT_UP_MAX: u64 = 3;
 /// Newest objects that a new neighbour hears of: a playlist window.
 const HAVES_ON_LINK_UP_MAX: usize = 24;
@@ -152,6 +153,7 @@ impl Engine {
             return;
         }
         state.first = Some(object);
+        state.begun_behind = None;
         state.plan_version = 0;
         let (rendition, msn) = (object.rendition, object.msn);
         if self.session.on_demand.contains(&rendition) {
@@ -403,13 +405,8 @@ impl Engine {
         let Some(frontier) = state.frontier() else {
             return;
         };
-        let recent = state.newest.map(|newest| ObjectId {
-            msn: newest.msn.saturating_sub(CAUGHT_UP_MAX),
-            part: Part(0),
-            ..newest
-        });
         let oldest = self.oldest_wanted(rendition).unwrap_or(frontier);
-        let oldest = recent.map_or(oldest, |recent| recent.max(oldest));
+        let oldest = self.recent(rendition, oldest).unwrap_or(oldest);
         let mut asks = Vec::new();
         let Some(state) = self.renditions.get_mut(&rendition) else {
             return;
@@ -435,6 +432,16 @@ impl Engine {
             let turn = self.turn(peer);
             self.tell(peer, PeerMessage::Subscribe { substream, from, weight, turn });
         }
+    }
+
+    /// Of what is wanted from `oldest` on, what parents are asked for.
+    fn recent(&mut self, rendition: RenditionId, oldest: ObjectId) -> Option<ObjectId> {
+        let state = self.renditions.get_mut(&rendition)?;
+        let newest = state.newest?;
+        let behind = newest.msn.saturating_sub(oldest.msn);
+        let behind = *state.begun_behind.get_or_insert(behind);
+        let msn = newest.msn.saturating_sub(behind.max(CAUGHT_UP_MAX));
+        Some(oldest.max(ObjectId { msn, part: Part(0), ..newest }))
     }
 
     /// The oldest object that is wanted and neither complete nor on its way from the origin.

@@ -483,26 +483,62 @@ fn of_a_batch_of_news_what_a_dry_player_needs_is_fetched_first() {
     }
 }
 
-#[test]
-fn parents_are_asked_for_the_last_few_segments_only() {
+/// Viewer 0 plays and has everything; viewer 1 begins `behind` segments before the newest one, and
+/// hears of all of them.
+fn world_of_a_newcomer(behind: u64) -> World {
     let mut world = World::new(2, &Config::default());
-    world.publish(0, 20);
+    world.publish(0, 60);
     world.run_for(seconds(1));
     world.play(0, 0);
     world.plan(0, 1, &[None; K]);
     world.roots.insert(0);
     world.run_for(seconds(30));
+    world.introduce(0, 1);
+    world.run_for(seconds(1));
+    world.origin_down = true;
     let newest = *world.segments.last_key_value().expect("published").0;
-    world.play(1, newest - 9);
+    world.play(1, newest - behind);
     world.run_for(Duration::from_millis(20));
-    for msn in newest - 9..=newest {
+    for msn in newest - behind..=newest {
         world.send_digest(1, msn);
     }
+    world
+}
+
+#[test]
+fn parents_are_asked_for_no_more_than_a_player_was_behind_at_first() {
+    for behind in [1, 6] {
+        // Of the first segment all is asked of the origin: its digest was not known.
+        let mut world = world_of_a_newcomer(behind + 1);
+        let newest = *world.segments.last_key_value().expect("published").0;
+        let before = world.log.len();
+        world.plan(1, 1, &[Some(0); K]);
+        assert_eq!(named(&world, before, 1, " Subscribe {"), [newest - behind; K], "{behind}");
+
+        world.run_for(seconds(2));
+        world.input(1, Input::LinkDown { peer: peer_id(0) });
+        world.input(0, Input::LinkDown { peer: peer_id(1) });
+        world.run_for(seconds(18));
+        let newest = *world.segments.last_key_value().expect("published").0;
+        for msn in newest - 9..=newest {
+            world.send_digest(1, msn);
+        }
+        let before = world.log.len();
+        world.introduce(0, 1);
+        world.run_for(Duration::from_millis(10));
+        world.plan(1, 2, &[Some(0); K]);
+        world.run_for(seconds(1));
+        let from = newest - behind.max(3);
+        assert_eq!(named(&world, before, 1, " Subscribe {"), [from; K], "{behind}, after a gap");
+    }
+}
+
+#[test]
+fn while_the_origin_fails_neighbours_that_refused_are_asked_again() {
+    let mut world = world_of_a_newcomer(2);
+    let newest = *world.segments.last_key_value().expect("published").0;
     let before = world.log.len();
-    world.introduce(0, 1);
-    world.plan(1, 1, &[Some(0); K]);
-    world.run_for(seconds(1));
-    assert_eq!(named(&world, before, 1, " Subscribe {"), [newest - 3; K]);
-    world.run_for(seconds(20));
-    world.assert_played(1, newest - 9, newest);
+    world.run_for(seconds(3));
+    assert!(!named(&world, before, 0, " Refuse {").is_empty(), "it has no time for all at once");
+    assert!(world.viewers[1].played.contains_key(&(newest - 2)), "it came all the same");
 }
