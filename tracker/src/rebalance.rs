@@ -55,13 +55,15 @@ impl Swarm {
         }
     }
 
-    /// A child that should be the root: it has clearly fewer roots, or is clearly stronger.
+    /// A child that should be the root: it has clearly fewer roots and is nearly as strong, or is
+    /// clearly stronger. All that the substream is waits for a root that is weak.
     fn better_root(&self, core: &Core, k: usize, root: MemberIx) -> Option<MemberIx> {
         let current = self.member(root);
         let fit = |&child: &MemberIx| {
             let entry = self.member(child);
             let peer = core.peers.peer(entry.peer);
-            let relieves = entry.roots + 1 < current.roots;
+            let nearly = u32::from(entry.slots) * 4 >= u32::from(current.slots) * 3;
+            let relieves = nearly && entry.roots + 1 < current.roots;
             let stronger = entry.slots / 2 >= current.slots && entry.roots <= current.roots.min(1);
             let stronger = stronger && entry.roots < current.roots.max(1);
             entry.used < entry.slots
