@@ -55,7 +55,8 @@ impl Engine {
         }
     }
 
-    /// Queues what is here of an object's run for a new child.
+    /// Queues what is here of an object's run for a new child. Of the newest segment, a child with
+    /// others below it gets it in its turn: all of them would wait behind every leaf.
     fn offer_object(
         &mut self,
         peer: PeerId,
@@ -81,7 +82,10 @@ impl Engine {
         if held.is_empty() {
             return;
         }
-        let job = self.uplink.job(peer, id, Why::CatchUp, weight, tie);
+        let segment_len = self.renditions.get(&id.rendition).map(|state| state.segment_len);
+        let is_new = Some(now - object.known_at) < segment_len;
+        let why = if weight > 0 && is_new { Why::Pushed } else { Why::CatchUp };
+        let job = self.uplink.job(peer, id, why, weight, tie);
         let whole = held.len() == run.count as usize;
         for chunk in held {
             job.add(chunk);

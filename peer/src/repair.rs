@@ -25,6 +25,10 @@ const LINK_OPENING: Duration = Duration::from_millis(1500);
 const SILENCE_MIN: Duration = Duration::from_secs(1);
 /// A peer with so many below it in a substream does not wait for others.
 const RESCUED_WEIGHT_MIN: u16 = 2;
+/// With so many below it in a substream, a peer whose parent there is gone waits for the next one no
+/// longer than a subscription over an open link takes.
+const ORPHAN_WEIGHT_MIN: u16 = 16;
+const ORPHAN_WAIT: Duration = Duration::from_millis(200);
 /// A parent that brought something so lately is sending: the first chunks that lack are under way.
 const SENDING: Duration = Duration::from_millis(600);
 /// How many are: what waits in a transport.
@@ -462,8 +466,11 @@ impl Engine {
 
     /// When the run of a new object is repaired, if it has not come by then: after its usual time,
     /// and not before half of the time is over in which peers may bring it. Early repair only moves
-    /// load from one uplink to another.
+    /// load from one uplink to another, unless many wait for a peer that has no parent.
     pub(crate) fn first_repair_at(&self, id: &ObjectId, k: Substream, now: Instant) -> Instant {
+        if self.is_heavy_orphan(id.rendition, k) {
+            return now + ORPHAN_WAIT;
+        }
         let usual = self.usual_repair_at(id.rendition, k, now);
         let rendition = self.renditions.get(&id.rendition);
         let is_root =
@@ -475,6 +482,16 @@ impl Engine {
         };
         let patience = (deadline - now).saturating_sub(self.config.fallback_lead_min) / 2;
         usual.max(now + patience)
+    }
+
+    fn is_heavy_orphan(&self, rendition: RenditionId, k: Substream) -> bool {
+        let feed = self.renditions.get(&rendition).and_then(|r| r.feed(k));
+        let is_orphan = feed.is_some_and(|feed| match feed.current {
+            Parent::Nobody => true,
+            Parent::Origin => false,
+            Parent::Peer(parent) => !self.neighbours.contains_key(&parent),
+        });
+        is_orphan && self.descendants(rendition, k) >= ORPHAN_WEIGHT_MIN
     }
 
     fn usual_repair_at(&self, rendition: RenditionId, k: Substream, now: Instant) -> Instant {

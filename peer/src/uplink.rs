@@ -53,7 +53,7 @@ const LAST_JOBS_MAX: usize = 3;
 pub(crate) enum Why {
     /// New, for a child.
     Pushed,
-    /// Older than the subscription of the child that lacks it.
+    /// Known before the child subscribed, which nobody waits for but its player.
     CatchUp,
     /// Asked for with a fetch.
     Pulled,

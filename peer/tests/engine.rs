@@ -6,14 +6,10 @@ use proptest::prelude::*;
 use shoal_peer::{ByteRange, Config, Engine, Input, Parent, RequestId};
 use shoal_wire::{BitRate, ClientMessage, Instant, PeerId, PeerMessage, ServerMessage, ShareMode};
 use std::time::Duration;
-use world::{SEGMENT_BYTES, World, object, peer_id, stream};
+use world::{SEGMENT_BYTES, World, object, peer_id, seconds, stream};
 
 /// K of the world's segments: 300,000 bytes are 19 chunks, which make six runs.
 const K: usize = 6;
-
-fn seconds(n: u64) -> Duration {
-    Duration::from_secs(n)
-}
 
 /// Viewer `i` is the root of the substreams k with k % n = i, and feeds the others directly.
 fn star(n: usize, who: usize) -> Vec<Option<usize>> {
@@ -448,16 +444,6 @@ fn while_the_origin_fails_one_object_finds_out_when_it_is_back() {
     assert!(world.viewers[0].played.contains_key(&newest), "all is made up for at once");
 }
 
-/// The objects that viewer `who` did `what` with, by the log from line `from` on.
-fn named(world: &World, from: usize, who: usize, what: &str) -> Vec<u64> {
-    let did = |line: &&String| line.contains(&format!(" {who} ")) && line.contains(what);
-    let msn = |line: &String| {
-        let (_, rest) = line.split_once("msn: ")?;
-        rest.split(',').next()?.parse().ok()
-    };
-    world.log[from..].iter().filter(did).filter_map(msn).collect()
-}
-
 #[test]
 fn of_a_batch_of_news_what_a_dry_player_needs_is_fetched_first() {
     for (buffered_s, first) in [(0, 1), (60, 2)] {
@@ -475,70 +461,10 @@ fn of_a_batch_of_news_what_a_dry_player_needs_is_fetched_first() {
         for msn in next..=newest {
             world.send_digest(0, msn);
         }
-        let fetched = named(&world, before, 0, "OriginFetch");
+        let fetched = world.named(before, 0, "OriginFetch");
         assert_eq!(fetched, (next..next + first).collect::<Vec<_>>(), "{buffered_s} s buffered");
         world.run_for(seconds(2));
-        let fetched = named(&world, before, 0, "OriginFetch");
+        let fetched = world.named(before, 0, "OriginFetch");
         assert_eq!(fetched, (next..=newest).collect::<Vec<_>>(), "then the rest in order");
     }
-}
-
-/// Viewer 0 plays and has everything; viewer 1 begins `behind` segments before the newest one, and
-/// hears of all of them.
-fn world_of_a_newcomer(behind: u64) -> World {
-    let mut world = World::new(2, &Config::default());
-    world.publish(0, 60);
-    world.run_for(seconds(1));
-    world.play(0, 0);
-    world.plan(0, 1, &[None; K]);
-    world.roots.insert(0);
-    world.run_for(seconds(30));
-    world.introduce(0, 1);
-    world.run_for(seconds(1));
-    world.origin_down = true;
-    let newest = *world.segments.last_key_value().expect("published").0;
-    world.play(1, newest - behind);
-    world.run_for(Duration::from_millis(20));
-    for msn in newest - behind..=newest {
-        world.send_digest(1, msn);
-    }
-    world
-}
-
-#[test]
-fn parents_are_asked_for_no_more_than_a_player_was_behind_at_first() {
-    for behind in [1, 6] {
-        // Of the first segment all is asked of the origin: its digest was not known.
-        let mut world = world_of_a_newcomer(behind + 1);
-        let newest = *world.segments.last_key_value().expect("published").0;
-        let before = world.log.len();
-        world.plan(1, 1, &[Some(0); K]);
-        assert_eq!(named(&world, before, 1, " Subscribe {"), [newest - behind; K], "{behind}");
-
-        world.run_for(seconds(2));
-        world.input(1, Input::LinkDown { peer: peer_id(0) });
-        world.input(0, Input::LinkDown { peer: peer_id(1) });
-        world.run_for(seconds(18));
-        let newest = *world.segments.last_key_value().expect("published").0;
-        for msn in newest - 9..=newest {
-            world.send_digest(1, msn);
-        }
-        let before = world.log.len();
-        world.introduce(0, 1);
-        world.run_for(Duration::from_millis(10));
-        world.plan(1, 2, &[Some(0); K]);
-        world.run_for(seconds(1));
-        let from = newest - behind.max(3);
-        assert_eq!(named(&world, before, 1, " Subscribe {"), [from; K], "{behind}, after a gap");
-    }
-}
-
-#[test]
-fn while_the_origin_fails_neighbours_that_refused_are_asked_again() {
-    let mut world = world_of_a_newcomer(2);
-    let newest = *world.segments.last_key_value().expect("published").0;
-    let before = world.log.len();
-    world.run_for(seconds(3));
-    assert!(!named(&world, before, 0, " Refuse {").is_empty(), "it has no time for all at once");
-    assert!(world.viewers[1].played.contains_key(&(newest - 2)), "it came all the same");
 }

@@ -62,6 +62,10 @@ pub(crate) struct World {
     opened: BTreeSet<(usize, usize)>,
 }
 
+pub(crate) fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
 pub(crate) fn stream() -> StreamName {
     "test".parse().expect("a valid name")
 }
@@ -468,6 +472,21 @@ impl World {
             self.at(at, Event::Input(who, Input::LinkUp { peer: peer_id(other) }));
             self.at(at, Event::Input(other, Input::LinkUp { peer: peer_id(who) }));
         }
+    }
+
+    /// The objects that viewer `who` did `what` with, by the log from line `from` on.
+    pub(crate) fn named(&self, from: usize, who: usize, what: &str) -> Vec<u64> {
+        let did = |line: &&String| line.contains(&format!(" {who} ")) && line.contains(what);
+        let msn = |line: &String| {
+            let (_, rest) = line.split_once("msn: ")?;
+            rest.split(',').next()?.parse().ok()
+        };
+        self.log[from..].iter().filter(did).filter_map(msn).collect()
+    }
+
+    /// The newest segment that was published.
+    pub(crate) fn newest(&self) -> u64 {
+        *self.segments.last_key_value().expect("published").0
     }
 
     /// Every segment that every living viewer got is what was published, none came late.
