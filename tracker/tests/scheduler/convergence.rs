@@ -44,6 +44,25 @@ fn swarms_converge_and_become_quiet() {
 }
 
 #[test]
+fn weak_viewers_are_no_roots_while_strong_ones_are_there() {
+    for seed in 1..=5 {
+        let mut world = World::new(seed);
+        world.publish();
+        for id in 1..=2 {
+            world.join(id, profile());
+            world.run(Duration::from_secs(1));
+        }
+        for id in 3..=5 {
+            world.join(id, capped(1_100_000));
+            world.run(Duration::from_secs(1));
+        }
+        world.run(Duration::from_secs(120));
+        let roots = world.roots();
+        assert!(roots.iter().all(|(id, roots)| id.0 <= 2 || *roots == 0), "seed {seed}: {roots:?}");
+    }
+}
+
+#[test]
 fn two_hundred_viewers() {
     let mut world = World::new(7);
     world.audits = false;
