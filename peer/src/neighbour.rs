@@ -113,7 +113,8 @@ impl Neighbour {
 
     /// Whether it can be asked for any chunk.
     pub(crate) fn has_all(&self, object: &ObjectId) -> bool {
-        self.says_it_has_all(object) && self.holdings.get(object).is_some_and(|held| !held.refused)
+        let gives = |held: &Held| held.holding == Holding::Complete && !held.refused;
+        self.holdings.get(object).is_some_and(gives)
     }
 
     /// The same, though it may have refused.

@@ -3,6 +3,7 @@
 mod world;
 
 use shoal_peer::{Config, Input};
+use shoal_wire::peer_message::Holding;
 use shoal_wire::{BitRate, PeerMessage, Substream};
 use std::time::Duration;
 use world::{World, object, peer_id, seconds};
@@ -126,11 +127,43 @@ fn an_orphan_with_many_below_it_asks_the_origin_soon() {
         subscribe(&mut world, 1, 2, newest + 1, weight);
         world.input(1, Input::LinkDown { peer: peer_id(0) });
         let before = world.log.len();
-        while world.newest() == newest {
-            world.run_for(Duration::from_millis(100));
+        for _ in 0..20 {
+            if world.newest() == newest {
+                world.run_for(Duration::from_millis(100));
+            }
         }
+        assert_eq!(world.newest(), newest + 1);
         world.run_for(Duration::from_millis(400));
         let asked = world.named(before, 1, "OriginFetch").contains(&(newest + 1));
         assert_eq!(asked, asks, "with {weight} below it");
+    }
+}
+
+#[test]
+fn the_end_of_a_run_is_said_again_to_whoever_may_lack_some_of_it() {
+    for (has_all, said) in [(true, 1), (false, 3)] {
+        let mut world = world_of_a_root(2, &Config::default());
+        world.viewers[1].alive = false;
+        let from = object(world.newest() + 1);
+        let substream = Substream(0);
+        let message = PeerMessage::Subscribe { substream, from, weight: 0, turn: 1 };
+        world.receive(0, peer_id(1), message.encode());
+        let before = world.log.len();
+        let ends = |world: &World| {
+            world.log[before..].iter().filter(|line| line.contains(" End {")).count()
+        };
+        for _ in 0..3_000 {
+            if ends(&world) == 0 {
+                world.run_for(Duration::from_millis(1));
+            }
+        }
+        assert_eq!(ends(&world), 1);
+        if has_all {
+            let holding = Holding::Complete;
+            let message = PeerMessage::Have { object: from, holding };
+            world.receive(0, peer_id(1), message.encode());
+        }
+        world.run_for(Duration::from_millis(500));
+        assert_eq!(ends(&world), said, "it has all: {has_all}");
     }
 }
